@@ -1,0 +1,127 @@
+"""One process or many, the same code: start and stop, who am I, rows of all ranks with a true gradient, a shared counter.
+
+torchrun sets RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; without them everything here works for one process.
+Legend: R ranks, B rows a rank, N = R * B.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def start(device: str = "auto", timeout_s: float = 1800.0) -> torch.device:
+    """Join the job that torchrun describes, if any, and return this process's device.
+
+    Args:
+        device: "auto" (this rank's GPU where there is one, else CPU), "cpu" or "cuda".
+        timeout_s: seconds that a collective may wait for a rank before the job stops.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"--device {device}: choose auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch sees no GPU here; run launch/setup.sh for a build that serves your card, or use --device cpu")
+    on_gpu = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(chosen)
+    if "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=timeout_s))
+    return chosen
+
+
+def stop() -> None:
+    """Leave the job, if this process is in one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's number among all, 0 where there is no job."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Number of processes, 1 where there is no job."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def barrier() -> None:
+    """Wait for all ranks."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rows: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.rows = rows.shape[0]
+        parts = [torch.empty_like(rows) for _ in range(world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient[rank() * ctx.rows : (rank() + 1) * ctx.rows]
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Rows of all ranks in rank order, [B, ...] -> [R * B, ...]; every rank gives the same B.
+
+    The backward pass sums what all ranks' losses say of these rows, so that with DDP's mean over ranks the gradient is that of
+    one process on the whole batch, and nobody multiplies by anything.
+    """
+    if world_size() == 1:
+        return rows
+    if rows.requires_grad:
+        return _GatherRows.apply(rows)
+    parts = [torch.empty_like(rows) for _ in range(world_size())]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
+
+
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """Sum of `value` over all ranks, without a gradient."""
+    total = value.detach().clone()
+    if dist.is_initialized():
+        dist.all_reduce(total)
+    return total
+
+
+def broadcast_object(value: object) -> object:
+    """Rank 0's `value` on every rank (it travels by pickle, between processes of one job only)."""
+    if world_size() == 1:
+        return value
+    holder = [value]
+    dist.broadcast_object_list(holder, src=0)
+    return holder[0]
+
+
+class SharedCounter:
+    """0, 1, 2, ...: every number is handed to one rank only, to whoever asks first, so that a slow node does not hold up the rest.
+
+    Kept in torchrun's store. All ranks make the counter with the same `name`, once.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._local = itertools.count()
+        self._store = dist.distributed_c10d._get_default_store() if dist.is_initialized() else None
+
+    def next(self) -> int:
+        """The next number that nobody has had."""
+        if self._store is None:
+            return next(self._local)
+        return int(self._store.add(f"counter/{self._name}", 1)) - 1
+
+
+def rank_from_environment() -> int:
+    """This process's number as torchrun says it, before `start`."""
+    return int(os.environ.get("RANK", "0"))

@@ -1,0 +1,45 @@
+"""What a person sees: one line a message, a bar with ETA on rank 0, errors of use as one clear line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+
+def is_main() -> bool:
+    """True on rank 0 of a torchrun job and where there is no job."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def say(message: str) -> None:
+    """Print `message` on rank 0, above a running progress bar."""
+    if is_main():
+        tqdm.write(message, file=sys.stdout)
+        sys.stdout.flush()
+
+
+def progress(iterable: Iterable[Any] | None = None, *, total: int | None = None, initial: int = 0, what: str = "", unit: str = "it") -> tqdm:
+    """A tqdm bar on standard error: on rank 0 alone, redrawn ten times a second on a terminal and every ten seconds in a log."""
+    interval = 0.1 if sys.stderr.isatty() else 10.0
+    return tqdm(iterable, total=total, initial=initial, desc=what, unit=unit, mininterval=interval, disable=not is_main(), dynamic_ncols=True)
+
+
+def run_command(main: Callable[[list[str] | None], None]) -> None:
+    """Run a stage's `main`; an error of use or of input (ValueError, OSError) becomes one line and exit code 2.
+
+    REELGOODS_TRACEBACK=1 shows where it was raised.
+    """
+    try:
+        main(None)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        if os.environ.get("REELGOODS_TRACEBACK"):
+            raise
+        if is_main() or isinstance(error, OSError):
+            print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
