@@ -22,10 +22,10 @@ def say(message: str) -> None:
         sys.stdout.flush()
 
 
-def progress(iterable: Iterable[Any] | None = None, *, total: int | None = None, initial: int = 0, what: str = "", unit: str = "it") -> tqdm:
-    """A tqdm bar on standard error: on rank 0 alone, redrawn ten times a second on a terminal and every ten seconds in a log."""
+def progress(iterable: Iterable[Any] | None = None, *, total: int | None = None, initial: int = 0, what: str = "", unit: str = "it", quiet: bool = False) -> tqdm:
+    """A tqdm bar on standard error: on rank 0 alone, redrawn ten times a second on a terminal and every ten seconds in a log; none where `quiet`."""
     interval = 0.1 if sys.stderr.isatty() else 10.0
-    return tqdm(iterable, total=total, initial=initial, desc=what, unit=unit, mininterval=interval, disable=not is_main(), dynamic_ncols=True)
+    return tqdm(iterable, total=total, initial=initial, desc=what, unit=unit, mininterval=interval, disable=quiet or not is_main(), dynamic_ncols=True)
 
 
 def run_command(main: Callable[[list[str] | None], None]) -> None:

@@ -1,0 +1,34 @@
+# Everything here runs from a fresh clone; `make` alone lists it. REELGOODS_PYTHON=INTERPRETER uses an environment of your own.
+PYTHON_IN_USE = $(or $(REELGOODS_PYTHON),.venv/bin/python)
+export PYTHONSAFEPATH = 1
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check test-browser clean
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 16
+
+setup: ## choose torch and FAISS builds for this machine and install them into .venv
+	bash launch/setup.sh
+
+demo: ## write a sample corpus, train on it, evaluate both ways, compare with the baselines
+	bash launch/demo.sh
+
+test: ## set up .venv, then check
+	bash launch/setup.sh --if-stale
+	$(MAKE) --no-print-directory check
+
+check: ## ruff, mypy, pytest (all but the browser test)
+	$(PYTHON_IN_USE) -m ruff check .
+	$(PYTHON_IN_USE) -m mypy
+	$(PYTHON_IN_USE) -m pytest -m "not browser"
+
+test-browser: ## open the report in a headless Chromium (installed where it may be) and read it
+	bash launch/setup.sh --if-stale
+	bash launch/browser.sh
+	$(PYTHON_IN_USE) -m pytest -m browser
+
+clean: ## remove caches and what the demo wrote; .venv and other runs stay
+	rm -rf runs/demo .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

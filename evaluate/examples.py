@@ -1,0 +1,100 @@
+"""Queries picked for a person to look at, with the heads of their lists and their ground truth: what the report's page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluate.ground_truth import GroundTruth
+from evaluate.ids import decode_ids
+from evaluate.judged import Judged
+from evaluate.metrics import first_ranks
+from evaluate.ranked import Ranked
+from launch.seeds import generator
+
+RESULTS_SHOWN = 10
+RELEVANT_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Result:
+    """A document in the head of a list; rank from 1."""
+
+    id: str
+    rank: int
+    score: float
+    hit: bool
+
+
+@dataclass(frozen=True)
+class Relevant:
+    """A relevant document and its rank in the list, None where it is not there; `searched` is False where it was not searched at all."""
+
+    id: str
+    rank: int | None
+    searched: bool
+
+    @property
+    def hit(self) -> bool:
+        """True where it is among the results shown."""
+        return self.rank is not None and self.rank <= RESULTS_SHOWN
+
+
+@dataclass(frozen=True)
+class Example:
+    """A query, the first documents of its list, and its relevant documents (those found first, best rank first; `more` are not shown)."""
+
+    id: str
+    results: tuple[Result, ...]
+    relevant: tuple[Relevant, ...]
+    more: int
+
+    @property
+    def first_rank(self) -> int | None:
+        """Rank of its first relevant document, None where the list holds none."""
+        return self.relevant[0].rank
+
+    @property
+    def documents(self) -> list[str]:
+        """Ids of the documents that are shown, some twice."""
+        return [result.id for result in self.results] + [relevant.id for relevant in self.relevant]
+
+    @property
+    def is_hit(self) -> bool:
+        """True where a relevant document is among the results shown."""
+        return self.relevant[0].hit
+
+
+def pick(judged: Judged, number: int, seed: int) -> list[int]:
+    """Rows of up to `number` queries that have relevant documents, drawn by `seed`: half of them hits (a relevant document among the first
+    ten) and half misses, as far as there are enough of each; hits first."""
+    if number < 0:
+        raise ValueError(f"{number} queries to show: 0 or more")
+    first = first_ranks(judged.found)
+    evaluated = judged.found.relevant > 0
+    draw = generator("examples", seed)
+    hits = draw.permutation(np.flatnonzero(evaluated & (first <= RESULTS_SHOWN)))
+    misses = draw.permutation(np.flatnonzero(evaluated & (first > RESULTS_SHOWN)))
+    of_misses = min(len(misses), max(number // 2, number - len(hits)))
+    return [*hits[: number - of_misses].tolist(), *misses[:of_misses].tolist()]
+
+
+def examples(ranked: Ranked, truth: GroundTruth, judged: Judged, rows: Sequence[int]) -> list[Example]:
+    """The queries `rows` of the lists as they are shown."""
+    ranks, scores = ranked.lists(rows, ranked.depth)
+    made = []
+    for row, own_ranks, own_scores in zip(rows, ranks, scores):
+        query = ranked.query_ids[row].decode()
+        listed = decode_ids(ranked.doc_ids[own_ranks[own_ranks >= 0]])
+        places = {document: place for place, document in enumerate(listed, 1)}
+        wanted = truth.relevant[query]
+        head = [
+            Result(document, place, float(score), document in set(wanted))
+            for place, (document, score) in enumerate(zip(listed[:RESULTS_SHOWN], own_scores), 1)
+        ]
+        relevant = [Relevant(document, places.get(document), document not in judged.not_searched) for document in wanted]
+        relevant.sort(key=lambda document: document.rank or len(places) + 1)
+        made.append(Example(query, tuple(head), tuple(relevant[:RELEVANT_SHOWN]), max(0, len(relevant) - RELEVANT_SHOWN)))
+    return made

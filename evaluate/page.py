@@ -1,0 +1,114 @@
+"""The report as one HTML page: numbers, recall curve, and queries beside their first results, every image inside the page.
+
+Cards are what a person sees of an item. They come from a folder with `cards.json`:
+
+    {DOMAIN: {ID: {"title": "...", "words": {"caption": "...", ...}, "images": ["relative/path.jpg", ...]}}}
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from evaluate.curve import FAINT, INK
+from evaluate.examples import Example
+from evaluate.search import domains_of
+from launch.files import read_json
+
+IMAGE_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
+LABELS = {"title": "Title", "description": "Description", "caption": "Caption", "recognised_text": "Recognised text"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a person sees of an item: its title ("" where it has none), its words by a person's names for them, its images as data URIs."""
+
+    title: str
+    words: Mapping[str, str]
+    images: Sequence[str]
+
+
+class Cards:
+    """The cards of a folder, or of none: an item without a card is shown by its id alone.
+
+    Raises ValueError where the folder has no cards.json, and where a card names an image that is not there or of unknown type.
+    """
+
+    def __init__(self, folder: str | Path | None) -> None:
+        self._folder = None if folder is None else Path(folder)
+        self._cards: Mapping[str, Any] = {}
+        if self._folder is not None:
+            listing = self._folder / "cards.json"
+            if not listing.is_file():
+                raise ValueError(f"{listing}: no such file; pipeline.cards writes it, or leave --cards out")
+            self._cards = read_json(listing)
+
+    def of(self, domain: str, item: str) -> Card:
+        """The card of `item`, empty where there is none."""
+        card = self._cards.get(domain, {}).get(item, {})
+        words = {LABELS.get(name, name): text for name, text in card.get("words", {}).items() if text}
+        return Card(card.get("title") or "", words, [self._image(name, item) for name in card.get("images", [])])
+
+    def _image(self, name: str, item: str) -> str:
+        assert self._folder is not None
+        path = self._folder / name
+        kind = IMAGE_TYPES.get(path.suffix.lower())
+        if kind is None or not path.is_file():
+            raise ValueError(f"{path}, an image of {item!r} in {self._folder / 'cards.json'}: no such .jpg, .png or .webp file; make the cards again")
+        return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def render(metrics: Mapping[str, Any], svg: str, shown: Sequence[Example], cards: Cards, seed: int) -> str:
+    """The page's HTML. All text is escaped; nothing in it is fetched from anywhere.
+
+    Args:
+        metrics: what metrics.json holds.
+        svg: `evaluate.curve.recall_svg`'s.
+        shown: queries to show.
+        cards: how items look.
+        seed: which seed drew `shown`.
+    """
+    query_domain, doc_domain = domains_of(metrics["task"])
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    # Inside the page the curve takes the page's colours, so that it can be read on a dark ground too.
+    inline = svg[svg.index("<svg") :].replace(INK, "currentColor").replace(FAINT, "var(--faint)")
+    return environment.get_template("report.html.j2").render(
+        metrics=metrics,
+        recalls=[(name.partition("@")[2], value) for name, value in metrics.items() if name.startswith("recall@")],
+        left_out=_left_out(metrics),
+        curve=Markup(inline),
+        groups=_groups(shown),
+        seed=seed,
+        query_domain=query_domain,
+        doc_domain=doc_domain,
+        query_card=lambda item: cards.of(query_domain, item),
+        doc_card=lambda item: cards.of(doc_domain, item),
+    )
+
+
+def _groups(shown: Sequence[Example]) -> list[tuple[str, list[Example]]]:
+    groups = [
+        ("Found among the first ten", [example for example in shown if example.is_hit]),
+        ("Not among the first ten", [example for example in shown if not example.is_hit]),
+    ]
+    return [(title, members) for title, members in groups if members]
+
+
+def _left_out(metrics: Mapping[str, Any]) -> list[tuple[int, str]]:
+    """(how many, of what) for everything that was left out or is missing, empty where nothing is."""
+    reasons = (
+        ("queries_without_relevant", "queries without a relevant document: left out of every mean"),
+        ("queries_not_searched", "queries of the ground truth that were not searched with: left out of every mean"),
+        ("queries_failed", "queries that could not be embedded"),
+        ("docs_failed", "documents that could not be embedded: no query can find them"),
+        ("relevant_not_in_docs", "relevant documents that were not searched: they count as not found"),
+    )
+    return [(metrics[name], reason) for name, reason in reasons if metrics[name]]

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The whole way on a sample corpus: write it, train, evaluate both ways, compare with the baselines. Goes on from what is complete.
+#   bash launch/demo.sh [FOLDER]     (default runs/demo in the checkout)
+set -euo pipefail
+checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+out=${1:-$checkout/runs/demo}
+one_process() { NNODES=1 NPROC_PER_NODE=1 bash "$checkout/launch/run.sh" "$@"; }
+
+one_process pipeline.sources.sample --out "$out/corpus"
+bash "$checkout/train.sh" --recipe qcd:smoke --data "$out/corpus" --out "$out/run"
+bash "$checkout/video2goods_evaluate.sh" --checkpoint "$out/run" --data "$out/corpus" --out "$out/video2goods"
+bash "$checkout/goods2video_evaluate.sh" --checkpoint "$out/run" --data "$out/corpus" --out "$out/goods2video"
+one_process pipeline.baselines --checkpoint "$out/run" --data "$out/corpus" --trained "$out/video2goods" "$out/goods2video" --out "$out/baselines"
+echo "reports: $out/video2goods/report.html and $out/goods2video/report.html"

@@ -1,0 +1,269 @@
+"""What a trained checkpoint has to beat, in one table: chance, a colour-histogram search, the untrained system, a linear probe.
+
+    python -m pipeline.baselines --checkpoint RUN --data CORPUS --out OUT --trained OUT/video2goods OUT/goods2video [--probe]
+
+`--trained` names folders that the evaluate scripts wrote for the same split; their numbers stand in the last row. The linear probe needs
+the train split and a system with frozen features; it fits two linear maps on the features of the untrained towers.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from evaluate.dump import Dump
+from evaluate.embeddings import ANY_ROLE, DumpAttributes, finish_dump, write_dump_shard
+from evaluate.ground_truth import read_ground_truth
+from evaluate.ids import decode_ids
+from evaluate.judged import judge
+from evaluate.metrics import chance
+from evaluate.ranked import Ranked
+from evaluate.search import domains_of
+from launch import distributed
+from launch.files import read_json, write_json
+from launch.logs import run_command, say
+from launch.seeds import seed_everything
+from pipeline.checkpoint import load_checkpoint
+from pipeline.corpus import open_corpus
+from pipeline.embed import embed_shards
+from pipeline.frames import FrameReader
+from pipeline.item import Query
+from pipeline.precision import resolve_precision
+from pipeline.probe import fit_probe, pairs_of, project
+from pipeline.recipe import Recipe, module_of
+from pipeline.shards import Sample, ShardSet
+from pipeline.system import Batch, Preparation, System
+from pipeline.validation import evaluate_dumps
+
+COLUMNS = ("hit@1", "hit@5", "recall@10", "median_rank")
+BINS = 8
+SIDE = 64
+
+
+class ColourHistogram(System):
+    """Colours alone: the histogram of 8 x 8 x 8 RGB cells over a clip's five frames, its square root (Hellinger), length 1."""
+
+    embedding_dim = BINS**3
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self._reader = FrameReader(recipe.stream.decoder, recipe.stream.decode_timeout_s)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Nothing to learn."""
+        return {}
+
+    def embed(self, batch: Batch, domain: str) -> Tensor:
+        """[B, 512] from `cells` [B, pixels]."""
+        histograms = torch.stack([torch.bincount(cells, minlength=self.embedding_dim) for cells in batch["cells"]]).float()
+        return (histograms / histograms.sum(dim=1, keepdim=True)).sqrt()
+
+    def parts(self) -> dict[str, nn.Module]:
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def preparation(self, training: bool) -> Preparation:
+        return _Colours(self._reader)
+
+
+class _Colours(Preparation):
+    def __init__(self, reader: FrameReader) -> None:
+        self._reader = reader
+
+    def sample(self, sample: Sample, rng: np.random.Generator | None, query: Query | None) -> dict[str, Any]:
+        frames = self._reader.evaluation_frames(sample, 5 if sample.domain == "video" else 1, SIDE)
+        if frames is None:
+            raise ValueError(f"{sample.name} has no image")
+        red, green, blue = (frames.astype(np.int64) * BINS // 256).swapaxes(0, 1).reshape(3, -1)
+        return {"cells": (red * BINS + green) * BINS + blue}
+
+    def collate(self, rows: list[dict[str, Any]]) -> Batch:
+        return {"cells": torch.from_numpy(np.stack([row["cells"] for row in rows]))}
+
+
+class TowerFeatures(System):
+    """The pooled features of another system's towers, before anything that is trained; zeros stand for a missing modality."""
+
+    normalised = False
+
+    def __init__(self, system: System) -> None:
+        super().__init__()
+        self._system = system
+        self.embedding_dim = system.feature_dim
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Nothing to learn here."""
+        return {}
+
+    def embed(self, batch: Batch, domain: str) -> Tensor:
+        return self._system.features(batch)
+
+    def parts(self) -> dict[str, nn.Module]:
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        return {}
+
+    def preparation(self, training: bool) -> Preparation:
+        return self._system.preparation(training)
+
+
+class Baselines:
+    """Computes the rows of the table for one evaluation split; each row is {task: metrics}."""
+
+    def __init__(self, recipe: Recipe, shards: ShardSet, train: ShardSet | None, out: Path, device: torch.device, tokenizer: Path) -> None:
+        self.recipe, self.shards, self.train, self.out, self.device, self.tokenizer = recipe, shards, train, out, device, tokenizer
+        self.tasks = [task for task in recipe.evaluation.tasks if shards.ground_truth(task) is not None]
+
+    def colours(self) -> dict[str, dict[str, float]]:
+        """A search by colour histograms."""
+        self._embed(ColourHistogram(self.recipe), self.shards, self.out / "colours")
+        return self._evaluate(self.out / "colours")
+
+    def untrained(self) -> dict[str, dict[str, float]]:
+        """The system as training started it: pretrained towers where the recipe names some, else random ones."""
+        self._embed(self._fresh(), self.shards, self.out / "untrained")
+        return self._evaluate(self.out / "untrained")
+
+    def chance(self) -> dict[str, dict[str, float]]:
+        """The expectation of a random order; uses the lists of `colours` for their counts alone."""
+        rows = {}
+        for task in self.tasks:
+            ranked = Ranked(self.out / "colours" / task / "ranked.h5")
+            judged = judge(ranked, read_ground_truth(self._truth(task)))
+            docs = ranked.attributes.docs
+            rows[task] = chance(judged.found.relevant, docs, (1, 5, 10), judged.searched)
+        return rows
+
+    def probe(self) -> dict[str, dict[str, float]]:
+        """Two linear maps on the towers' features, fitted on the train split. Raises ValueError where there is none."""
+        if self.train is None:
+            raise ValueError("--probe needs a train split in --data")
+        towers = TowerFeatures(self._fresh())
+        folders = {split: self.out / f"features_{split}" for split in ("train", "eval")}
+        self._embed(towers, self.train, folders["train"])
+        self._embed(towers, self.shards, folders["eval"])
+        features = {domain: np.concatenate([block for _, block in Dump(folders["train"] / domain).blocks()]) for domain in ("video", "goods")}
+        maps = fit_probe(features, pairs_of(self.train))
+        for domain, mapping in maps.items():
+            _write_projected(Dump(folders["eval"] / domain), mapping, self.out / "probe" / domain)
+        return self._evaluate(self.out / "probe")
+
+    def _fresh(self) -> System:
+        seed_everything(self.recipe.trainer.seed)
+        return module_of(self.recipe.name).build(self.recipe, self.tokenizer).to(self.device)
+
+    def _embed(self, system: System, shards: ShardSet, folder: Path) -> None:
+        for domain in ("goods", "video"):
+            embed_shards(
+                system,
+                shards,
+                domain,
+                folder / domain,
+                recipe=self.recipe,
+                checkpoint=folder.name,
+                device=self.device,
+                precision=resolve_precision(self.recipe.trainer.precision, self.device),
+                batch_size=self.recipe.evaluation.batch_size,
+                workers=self.recipe.stream.workers,
+                quiet=True,
+            )
+
+    def _evaluate(self, folder: Path) -> dict[str, dict[str, float]]:
+        found = {}
+        for task in self.tasks:
+            query, document = domains_of(task)
+            found[task] = evaluate_dumps(folder / query, folder / document, task, self._truth(task), folder / task)
+        return found
+
+    def _truth(self, task: str) -> Path:
+        path = self.shards.ground_truth(task)
+        assert path is not None
+        return path
+
+
+def _write_projected(features: Dump, mapping: nn.Linear, out: Path) -> None:
+    """The dump of `mapping`'s outputs for a dump of features."""
+    names = []
+    for role in ANY_ROLE:
+        if features.count((role,)):
+            attributes = DumpAttributes(features.domain, role, mapping.out_features, True, "", "probe", role, "float32")
+            blocks = (project(mapping, block) for _, block in features.blocks((role,)))
+            names.append(f"{features.domain}.{role}")
+            write_dump_shard(out / f"{names[-1]}.h5", blocks, decode_ids(features.ids((role,))), attributes)
+    finish_dump(out, names, "probe")
+
+
+def baselines(
+    checkpoint: str, data: str, out: Path, trained: list[Path], *, split: str | None, shards: str | None, probe: bool, device: str
+) -> dict[str, Any]:
+    """Print the table and write OUT/baselines.json: {row: {task: {metric: value}}}.
+
+    Raises:
+        ValueError: a folder of `trained` was evaluated on another checkpoint or split, or the probe has nothing to learn from.
+    """
+    loaded = load_checkpoint(checkpoint)
+    corpus = open_corpus(data, source=None, shards=shards or out / "shards")
+    chosen = corpus.evaluation_split(split)
+    rows: dict[str, dict[str, dict[str, float]]] = {"trained": {}}
+    for folder in trained:
+        metrics = read_json(folder / "metrics.json")
+        if metrics["checkpoint"] != loaded.checksum or metrics["split"] != chosen:
+            raise ValueError(
+                f"{folder} was evaluated on another checkpoint or on split {metrics['split']}, not {chosen}; run the evaluate script again"
+            )
+        rows["trained"][metrics["task"]] = metrics
+    where = distributed.start(device)
+    packed = ShardSet(corpus.pack(chosen, loaded.recipe.packing))
+    train = ShardSet(corpus.pack("train", loaded.recipe.packing)) if probe and "train" in corpus.splits else None
+    table = Baselines(loaded.recipe, packed, train, out, where, loaded.folder / "tokenizer")
+    rows = {"colour histogram": table.colours(), "untrained encoders": table.untrained()} | ({"linear probe": table.probe()} if probe else {}) | rows
+    rows = {"chance": table.chance(), **rows}
+    write_json(out / "baselines.json", rows)
+    say(_as_text(rows, table.tasks))
+    return rows
+
+
+def _as_text(rows: dict[str, dict[str, dict[str, float]]], tasks: list[str]) -> str:
+    width = max(map(len, rows)) + 2
+    lines = [" " * width + "".join(f"{task:<44}" for task in tasks), " " * width + "".join(f"{column:>10} " for _ in tasks for column in COLUMNS)]
+    for name, values in rows.items():
+        cells = [values.get(task, {}).get(column) for task in tasks for column in COLUMNS]
+        lines.append(f"{name:<{width}}" + "".join(f"{'-':>10} " if cell is None else f"{cell:>10.3f} " for cell in cells))
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="pipeline.baselines", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkpoint", required=True, help="run folder or one checkpoint folder")
+    parser.add_argument("--data", required=True, help="corpus root or packed shard set")
+    parser.add_argument("--out", required=True, help="folder for dumps, lists and baselines.json")
+    parser.add_argument("--trained", nargs="*", default=[], help="folders that the evaluate scripts wrote for this checkpoint and split")
+    parser.add_argument("--split", help="split to evaluate (default: test where there is one, else val)")
+    parser.add_argument("--shards", help="folder for packed shards (default: OUT/shards)")
+    parser.add_argument("--probe", action="store_true", help="fit a linear probe on the towers' features of the train split, too")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto = GPU where there is one (default)")
+    given = parser.parse_args(argv)
+    baselines(
+        given.checkpoint,
+        given.data,
+        Path(given.out),
+        [Path(folder) for folder in given.trained],
+        split=given.split,
+        shards=given.shards,
+        probe=given.probe,
+        device=given.device,
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,98 @@
+"""Evaluate one retrieval task with a checkpoint: pack if needed, embed both domains, search, report.
+
+    bash video2goods_evaluate.sh --checkpoint RUN --data CORPUS --out OUT
+    torchrun --nproc_per_node 8 -m pipeline.retrieve --task video2goods --checkpoint RUN --data CORPUS --out OUT
+
+OUT/metrics.json and report.html are what to look at; ranked.h5 and run.trec hold the ranked lists, dumps/ the embeddings. Every stage can
+be run by itself: pipeline.pack, pipeline.embed, evaluate.search, pipeline.cards, evaluate.report. Killed and started again, it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from evaluate.dump import Dump
+from evaluate.ground_truth import read_ground_truth
+from evaluate.ranked import Ranked
+from evaluate.report import report
+from evaluate.search import domains_of, search
+from launch import distributed
+from launch.logs import is_main, run_command, say
+from pipeline.cards import write_cards
+from pipeline.checkpoint import Loaded, find_checkpoint, load_checkpoint
+from pipeline.corpus import Corpus, open_corpus
+from pipeline.embed import add_embedding_arguments, embed_checkpoint, start_embedding
+from pipeline.shards import ShardSet
+
+
+def retrieve(loaded: Loaded, corpus: Corpus, split: str, task: str, out: Path, arguments: argparse.Namespace) -> None:
+    """Evaluate `task` ("video2goods") on `split` and write everything below `out`; all ranks call it, rank 0 searches and reports.
+
+    Raises:
+        ValueError: the split lacks a domain or the task's ground truth.
+    """
+    device = start_embedding(arguments)
+    try:
+        shards = ShardSet(corpus.pack(split, loaded.recipe.packing))
+        query, document = domains_of(task)
+        shards.require_domains(query, document)
+        ground_truth = shards.ground_truth(task)
+        if ground_truth is None:
+            raise ValueError(
+                f"{shards.folder}: no ground truth for {task}; add it to the corpus and pack again, or use pipeline.embed and evaluate.search alone"
+            )
+        dumps = Path(arguments.dumps) if arguments.dumps else out / "dumps"
+        for domain in (query, document):
+            embed_checkpoint(
+                loaded,
+                shards,
+                domain,
+                dumps / domain,
+                device=device,
+                precision=arguments.precision,
+                batch_size=arguments.batch_size,
+                workers=arguments.workers,
+                dtype=arguments.dtype,
+            )
+    finally:
+        distributed.stop()
+    if not is_main():
+        return
+    ranked = Ranked(search(Dump(dumps / query), Dump(dumps / document), out, task, top_k=arguments.top_k))
+    truth = read_ground_truth(ground_truth)
+    cards = write_cards(shards, ranked, truth, out / "cards", queries=arguments.shown, decoder=loaded.recipe.stream.decoder)
+    metrics = report(ranked, truth, out, cards=cards, split=split, shown_queries=arguments.shown)
+    numbers = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("hit@1", "recall@10", "recall@100", "median_rank") if name in metrics)
+    say(f"{task} ({split} split): {numbers}\nreport: {out}/report.html")
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="evaluate", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", required=True, help="QUERY2DOCUMENT, e.g. video2goods (the scripts set it)")
+    parser.add_argument("--checkpoint", required=True, help="run folder (its best checkpoint, else the latest) or one checkpoint folder")
+    parser.add_argument("--data", required=True, help="corpus root (its layout is recognised) or packed shard set")
+    parser.add_argument("--out", required=True, help="folder for dumps, ranked lists, metrics.json and report.html")
+    parser.add_argument("--split", help="split to evaluate (default: test where there is one, else val)")
+    parser.add_argument("--source", help="reader of the corpus (real20m, catalog), where recognition fails")
+    parser.add_argument("--shards", help="folder for packed shards (default: OUT/shards)")
+    parser.add_argument("--dumps", help="folder for the dumps (default: OUT/dumps); give both tasks the same one to embed once")
+    parser.add_argument("--top_k", type=int, default=1000, help="documents kept for each query (default 1000)")
+    parser.add_argument("--shown", type=int, default=24, help="queries shown in the report, hits and misses (default 24)")
+    add_embedding_arguments(parser)
+    parser.add_argument("--check", action="store_true", help="look at flags and folders, then stop")
+    arguments = parser.parse_args(argv)
+    domains_of(arguments.task)
+    find_checkpoint(arguments.checkpoint)
+    out = Path(arguments.out)
+    corpus = open_corpus(arguments.data, source=arguments.source, shards=arguments.shards or out / "shards")
+    split = corpus.evaluation_split(arguments.split)
+    if arguments.check:
+        return
+    loaded = load_checkpoint(arguments.checkpoint)
+    say(f"{arguments.task} on the {split} split of {arguments.data} with {loaded.folder} ({loaded.recipe.name}, step {loaded.state.step})")
+    retrieve(loaded, corpus, split, arguments.task, out, arguments)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,136 @@
+"""Train a recipe on a corpus or a packed shard set.
+
+    python -m pipeline.train --recipe qcd:smoke --data CORPUS --out RUN --trainer.max_steps 200
+    torchrun --nproc_per_node 8 -m pipeline.train --recipe qcd --data SHARDS --out RUN --encoders.vision models/chinese-clip ...
+
+A corpus is packed first, into RUN/shards (or --shards DIR). Started again with the same --out, the run goes on from its latest checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+from jsonargparse import ArgumentParser
+
+from launch import distributed
+from launch.files import read_json
+from launch.logs import is_main, run_command, say
+from launch.seeds import seed_everything
+from pipeline.checkpoint import CheckpointFolder, find_checkpoint, load_weights
+from pipeline.corpus import Corpus, open_corpus
+from pipeline.precision import resolve_precision
+from pipeline.recipe import Recipe, add_recipe_arguments, differences, from_dict, module_of, recipe_from, resolve
+from pipeline.shards import ShardSet
+from pipeline.trainer import Trainer
+
+FIXED = ("stream.batch_size", "stream.policy", "stream.domains", "stream.window_shards", "trainer.seed", "trainer.accumulate")
+"""Fields that give a position in the stream its meaning: a run that goes on keeps them."""
+
+
+def train(recipe: Recipe, corpus: Corpus, out: Path, device: str, init: str | None) -> None:
+    """Train `recipe` on the train split of `corpus`; checkpoints, logs and validation results appear below `out`.
+
+    Raises:
+        ValueError: what is asked does not fit the data, the machine or the run that `out` holds already.
+    """
+    chosen = distributed.start(device, recipe.trainer.timeout_s)
+    try:
+        shards = ShardSet(corpus.pack("train", recipe.packing))
+        shards.require_domains("goods", "video")
+        validation = _validation_set(corpus, recipe)
+        module, latest = module_of(recipe.name), CheckpointFolder(out).latest()
+        seed_everything(recipe.trainer.seed)
+        system = module.build(recipe, shards.tokenizer())
+        trainer = Trainer(recipe, system, shards, validation, out, chosen)
+        if latest is not None:
+            _same_run(recipe, latest)
+            trainer.restore(latest)
+            say(f"going on from {latest} (step {trainer.state.step})")
+        elif init is not None:
+            load_weights(system, find_checkpoint(init))
+            say(f"weights from {find_checkpoint(init)}")
+        trained = sum(p.numel() for p in system.parameters() if p.requires_grad)
+        say(
+            f"{recipe.name}: {sum(p.numel() for p in system.parameters()) / 1e6:.1f} M parameters, {trained / 1e6:.1f} M trained; "
+            f"{', '.join(f'{count:,} {domain}' for domain, count in shards.counts.items())}; "
+            f"{distributed.world_size()} x {chosen.type}, {trainer.precision}, batch {recipe.stream.batch_size} x {recipe.trainer.accumulate}"
+        )
+        state = trainer.fit()
+        say(f"done: {state.step} steps; {out}/checkpoints holds the latest{' and the best' if state.best_step is not None else ''} checkpoint")
+    finally:
+        distributed.stop()
+
+
+def _validation_set(corpus: Corpus, recipe: Recipe) -> ShardSet | None:
+    """The val split, packed from the corpus or held out of its training clips; None where there is neither."""
+    folder = corpus.validation(recipe.packing)
+    if folder is None:
+        say("no validation split: no recall while training, no best checkpoint (--packing.holdout_videos N sets clips aside)")
+        return None
+    shards = ShardSet(folder)
+    for task in recipe.evaluation.tasks:
+        if shards.ground_truth(task) is None:
+            raise ValueError(f"{folder}: no ground truth for {task}; leave it out of --evaluation.tasks or pack the split with it")
+    return shards
+
+
+def _same_run(recipe: Recipe, latest: Path) -> None:
+    saved = from_dict(read_json(latest / "recipe.json"))
+    changed = differences(saved, recipe)
+    broken = [name for name in changed if name in FIXED or name.startswith("system.")]
+    if saved.name != recipe.name or broken:
+        shown = (
+            "; ".join(f"{name} was {changed[name][0]!r}, now {changed[name][1]!r}" for name in broken)
+            or f"recipe was {saved.name}, now {recipe.name}"
+        )
+        raise ValueError(
+            f"{latest.parent.parent} holds a run of other settings ({shown}); give another --out, with --init to start from these weights"
+        )
+    if changed:
+        say("changed since the checkpoint: " + "; ".join(f"{name} {was!r} -> {now!r}" for name, (was, now) in changed.items()))
+
+
+def _parser(recipe: Recipe) -> ArgumentParser:
+    parser = ArgumentParser(prog="train.sh", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--recipe", default=recipe.name, help="recipe and variant, e.g. qcd, qcd:smoke, qcd:photos")
+    parser.add_argument("--data", required=True, help="corpus root (its layout is recognised) or packed shard set")
+    parser.add_argument("--out", required=True, help="folder of the run: checkpoints, logs, packed shards; an unfinished run there goes on")
+    parser.add_argument("--source", help="reader of the corpus (real20m, catalog), where recognition fails")
+    parser.add_argument("--shards", help="folder for packed shards (default: OUT/shards)")
+    parser.add_argument("--init", help="run or checkpoint whose weights a new run starts from")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute; auto = GPU where there is one")
+    parser.add_argument("--check", action="store_true", help="look at flags and folders, then stop")
+    add_recipe_arguments(parser, recipe)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    words = sys.argv[1:] if argv is None else argv
+    names = [
+        word.partition("=")[2] or following for word, following in zip(words, [*words[1:], ""]) if word == "--recipe" or word.startswith("--recipe=")
+    ]
+    recipe = resolve(names[-1] if names else "qcd")
+    arguments = _parser(recipe).parse_args(words)
+    recipe = recipe_from(arguments, recipe)
+    out = Path(arguments.out)
+    corpus = open_corpus(arguments.data, source=arguments.source, shards=arguments.shards or out / "shards")
+    corpus.require_split("train")
+    module_of(recipe.name).check(recipe)
+    resolve_precision(
+        recipe.trainer.precision,
+        torch.device("cuda" if arguments.device == "auto" and torch.cuda.is_available() else arguments.device.replace("auto", "cpu")),
+    )
+    if arguments.init is not None:
+        find_checkpoint(arguments.init)
+    if arguments.check:
+        return
+    if is_main():
+        os.makedirs(out, exist_ok=True)
+    train(recipe, corpus, out, arguments.device, arguments.init)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,282 @@
+"""The training loop, read top to bottom: restore, epochs, steps, checkpoints, validation. It knows a System, and no paper.
+
+Gradients: DDP averages over ranks; losses gather rows with a true gradient (launch.distributed.gather_rows), so R ranks take the step
+that one process takes on the whole batch.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.tensorboard import SummaryWriter
+
+from launch import distributed
+from launch.files import whole_file
+from launch.logs import is_main, progress, say
+from launch.seeds import seed_everything
+from pipeline.checkpoint import CheckpointFolder, State, load_weights
+from pipeline.optim import optimiser_of, scale_at, set_learning_rate
+from pipeline.order import order_of
+from pipeline.precision import autocast, loss_scaler, resolve_precision
+from pipeline.recipe import Recipe
+from pipeline.shards import ShardSet
+from pipeline.stream import Slice, training_batches
+from pipeline.system import Batch, System
+from pipeline.validation import better, validate
+
+EXIT_PREEMPTED = 75
+"""Exit code after SIGTERM or SIGUSR1 with a checkpoint written (EX_TEMPFAIL: start the same command again to go on)."""
+
+
+class Trainer:
+    """One run: `system` trained on `shards` by `recipe`, everything it writes below `out`.
+
+    Args:
+        system: built with the same seed on every rank.
+        validation: shard set with ground truth, searched while training; None: no validation, no best checkpoint.
+
+    Raises:
+        ValueError: the batch does not divide among the ranks, or a setting does not fit this machine.
+    """
+
+    def __init__(self, recipe: Recipe, system: System, shards: ShardSet, validation: ShardSet | None, out: Path, device: torch.device) -> None:
+        ranks = distributed.world_size()
+        if recipe.stream.batch_size % ranks:
+            raise ValueError(
+                f"--stream.batch_size {recipe.stream.batch_size} is not a multiple of the {ranks} ranks; it counts the documents of all ranks together"
+            )
+        self.recipe, self.out, self.device = recipe, Path(out), device
+        self.shards, self.validation = shards, validation
+        self.precision = resolve_precision(recipe.trainer.precision, device)
+        self.system = system.to(device)
+        self.optimiser = optimiser_of(system.parts(), recipe.optim)
+        self.scaler = loss_scaler(self.precision)
+        self.order = order_of(shards, recipe.stream, recipe.trainer.seed)
+        self.checkpoints = CheckpointFolder(out)
+        self.state = State()
+        self.stop_wanted = False
+
+    def restore(self, folder: Path) -> None:
+        """Go on from the checkpoint `folder`: weights, optimiser, scaler, position, and each rank's random state."""
+        load_weights(self.system, folder)
+        training = torch.load(folder / "training.pt", map_location="cpu", weights_only=True)
+        self.optimiser.load_state_dict(training["optimiser"])
+        self.scaler.load_state_dict(training["scaler"])
+        self.state = State(**training["state"])
+        states = training["random"]
+        if distributed.rank() < len(states):
+            torch.set_rng_state(states[distributed.rank()]["cpu"])
+            if self.device.type == "cuda" and "cuda" in states[distributed.rank()]:
+                torch.cuda.set_rng_state(states[distributed.rank()]["cuda"], self.device)
+
+    def fit(self) -> State:
+        """Train to the end and return where the run stands; writes log.jsonl, TensorBoard events, checkpoints and validation results.
+
+        Raises:
+            ValueError: a loss that is not finite (the weights before that step are checkpointed), or an unreadable sample.
+            SystemExit: with EXIT_PREEMPTED after SIGTERM or SIGUSR1, once a checkpoint is written.
+        """
+        settings, state = self.recipe.trainer, self.state
+        steps_in = [-(-self.order.batches_in(epoch) // settings.accumulate) for epoch in range(settings.epochs)]
+        total = min(sum(steps_in), settings.max_steps or math.inf)
+        total = int(total)
+        model = self._wrapped()
+        if state.step == 0:
+            seed_everything(settings.seed, distributed.rank())
+        with self._log() as log, self._signals(), progress(total=total, initial=state.step, what="train", unit="step") as bar:
+            while state.step < total:
+                batches = training_batches(
+                    self.shards,
+                    self.order,
+                    self.system.preparation(training=True),
+                    seed=settings.seed,
+                    part=Slice(distributed.rank(), distributed.world_size()),
+                    epoch=state.epoch,
+                    start=state.batch,
+                    workers=self.recipe.stream.workers,
+                    prefetch=self.recipe.stream.prefetch,
+                    pin=self.device.type == "cuda",
+                )
+                in_epoch = self.order.batches_in(state.epoch)
+                while state.batch < in_epoch and state.step < total:
+                    forwards = min(settings.accumulate, in_epoch - state.batch)
+                    set_learning_rate(self.optimiser, scale_at(state.step, total, state.epoch + state.batch / in_epoch, self.recipe.optim))
+                    values = self._step(model, list(itertools.islice(batches, forwards)))
+                    state.step += 1
+                    state.batch += forwards
+                    if state.batch == in_epoch:
+                        state.epoch, state.batch = state.epoch + 1, 0
+                    log.add(values, forwards * self.recipe.stream.batch_size, bar)
+                    self._after(state.step == total, epoch_ended=state.batch == 0)
+                    if state.batch == 0:
+                        break
+        return state
+
+    def _step(self, model: torch.nn.Module, batches: list[Batch]) -> dict[str, float]:
+        """One optimiser step over `batches`; returns the mean of each loss term, `loss` and `gradient_norm`."""
+        self.system.train()
+        totals: dict[str, float] = {}
+        for number, batch in enumerate(batches):
+            batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+            last = number == len(batches) - 1
+            # Gradients of all but the last forward stay local: one all-reduce a step.
+            with nullcontext() if last or not isinstance(model, DistributedDataParallel) else model.no_sync():
+                with autocast(self.precision, self.device):
+                    terms = model(batch)
+                loss = torch.stack([term.float() for term in terms.values()]).sum()
+                for name, value in self._agree(terms).items():
+                    totals[name] = totals.get(name, 0.0) + value / len(batches)
+                self.scaler.scale(loss / len(batches)).backward()
+        self.scaler.unscale_(self.optimiser)
+        clip = self.recipe.optim.clip_norm or math.inf
+        norm = torch.nn.utils.clip_grad_norm_([p for group in self.optimiser.param_groups for p in group["params"]], clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.system.after_step()
+        totals["loss"] = sum(totals.values())
+        totals["gradient_norm"] = float(norm)
+        return totals
+
+    def _agree(self, terms: dict[str, torch.Tensor]) -> dict[str, float]:
+        """The terms' means over all ranks. All ranks learn here, together, of a loss that is not finite and of a wish to stop."""
+        vector = torch.stack([term.detach().float() for term in terms.values()] + [torch.tensor(float(self.stop_wanted), device=self.device)])
+        *means, stop = (distributed.sum_over_ranks(vector) / distributed.world_size()).tolist()
+        self.stop_wanted = stop > 0
+        values = dict(zip(terms, means))
+        if not all(math.isfinite(value) for value in means):
+            self.optimiser.zero_grad(set_to_none=True)
+            kept = self._checkpoint()
+            shown = {name: round(value, 4) for name, value in values.items()}
+            raise ValueError(
+                f"loss is not finite at step {self.state.step}: {shown}; the weights before it are in {kept}. Try a lower --optim.lr, or --trainer.precision fp32"
+            )
+        return values
+
+    def _after(self, finished: bool, epoch_ended: bool) -> None:
+        """What follows a step: validation, checkpoint, and the end of a run that was asked to stop."""
+        settings, step = self.recipe.trainer, self.state.step
+        is_best = False
+        if self.validation is not None and (finished or (step % settings.validate_every == 0 if settings.validate_every else epoch_ended)):
+            is_best = self._validate()
+        if finished or is_best or self.stop_wanted or step % settings.checkpoint_every == 0:
+            folder = self._checkpoint(is_best)
+            if self.stop_wanted and not finished:
+                say(f"stopped by a signal after step {step}; {folder} is whole, the same command goes on from it")
+                raise SystemExit(EXIT_PREEMPTED)
+
+    def _validate(self) -> bool:
+        assert self.validation is not None
+        metrics = validate(self.system, self.validation, self.recipe, self.out / "validation", f"step {self.state.step}", self.device, self.precision)
+        name = self.recipe.trainer.best_metric
+        if name not in metrics:
+            raise ValueError(f"--trainer.best_metric {name} is not among the validation metrics: {', '.join(sorted(metrics))}")
+        self.state.history = metrics
+        is_best = self.state.best is None or better(name, metrics[name], self.state.best)
+        if is_best:
+            self.state.best, self.state.best_step = metrics[name], self.state.step
+        shown = ", ".join(
+            f"{task} recall@10 {metrics[f'{task}/recall@10']:.3f}" for task in self.recipe.evaluation.tasks if f"{task}/recall@10" in metrics
+        )
+        say(f"step {self.state.step}: validation {shown}{' (best so far)' if is_best else ''}")
+        self._record({f"validation/{key}": value for key, value in metrics.items()})
+        return is_best
+
+    def _checkpoint(self, is_best: bool = False) -> Path:
+        own = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            own["cuda"] = torch.cuda.get_rng_state(self.device)
+        random: list[Any] = [own]
+        if distributed.world_size() > 1:
+            random = [None] * distributed.world_size()
+            dist.all_gather_object(random, own)
+        folder = self.checkpoints.folder / f"step-{self.state.step:08d}"
+        if is_main():
+            training = {"optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict(), "state": vars(self.state), "random": random}
+            folder = self.checkpoints.write(self.system, self.recipe, self.state, training, self.recipe.trainer.keep, is_best)
+        distributed.barrier()
+        return folder
+
+    def _wrapped(self) -> torch.nn.Module:
+        if distributed.world_size() == 1:
+            return self.system
+        devices = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(self.system, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    @contextmanager
+    def _log(self) -> Iterator[_Log]:
+        self._record = _record_nothing
+        if not is_main():
+            yield _Log(self, None)
+            return
+        path = self.out / "log.jsonl"
+        if path.exists():
+            # Steps after the checkpoint that this run goes on from will be taken again: their lines go.
+            lines = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= self.state.step]
+            with whole_file(path) as file:
+                file.writelines(line + "\n" for line in lines)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            open(path, "a", encoding="utf-8", buffering=1) as file,
+            SummaryWriter(str(self.out / "tensorboard"), purge_step=self.state.step + 1) as board,
+        ):
+
+            def record(values: dict[str, float]) -> None:
+                file.write(json.dumps({"step": self.state.step, "epoch": self.state.epoch, **values}) + "\n")
+                for name, value in values.items():
+                    board.add_scalar(name, value, self.state.step)
+
+            self._record = record
+            yield _Log(self, record)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        def wish(number: int, frame: Any) -> None:
+            self.stop_wanted = True
+
+        former = {number: signal.signal(number, wish) for number in (signal.SIGTERM, signal.SIGUSR1)}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+
+def _record_nothing(values: dict[str, float]) -> None:
+    """Ranks other than 0 keep no log."""
+
+
+class _Log:
+    """Means of the steps between two lines of the log, and the progress bar."""
+
+    def __init__(self, trainer: Trainer, record: Any) -> None:
+        self._trainer, self._record = trainer, record
+        self._sums: dict[str, float] = {}
+        self._steps = self._samples = 0
+        self._since = time.perf_counter()
+
+    def add(self, values: dict[str, float], samples: int, bar: Any) -> None:
+        self._steps += 1
+        self._samples += samples
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        bar.update()
+        if self._trainer.state.step % self._trainer.recipe.trainer.log_every == 0:
+            means = {name: value / self._steps for name, value in self._sums.items()}
+            rate = self._samples / (time.perf_counter() - self._since)
+            means |= {"learning_rate": self._trainer.optimiser.param_groups[0]["lr"], "samples_per_s": rate}
+            bar.set_postfix({"loss": f"{means['loss']:.3f}", "samples/s": f"{rate:.0f}"}, refresh=False)
+            if self._record:
+                self._record(means)
+            self._sums, self._steps, self._samples, self._since = {}, 0, 0, time.perf_counter()

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+from evaluate.dump import Dump
+from evaluate.embeddings import write_dump_shard
+from evaluate.ids import decode_ids
+from tests.evaluate.dumps import attributes, write_dump
+
+
+@pytest.mark.parametrize("rows_per_block", [1, 5, 7, 8, 30, 100])
+def test_blocks_have_their_size_whatever_the_shards_are(tmp_path, rows_per_block):
+    rows = np.arange(120, dtype=np.float32).reshape(30, 4)
+    write_dump(tmp_path, [("goods", rows, [str(row) for row in range(30)])], shard_rows=7)
+
+    blocks = list(Dump(tmp_path).blocks(rows_per_block=rows_per_block))
+
+    assert [first for first, _ in blocks] == list(range(0, 30, rows_per_block))
+    assert all(len(block) == rows_per_block for _, block in blocks[:-1])
+    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), rows)
+
+
+def test_rows_are_chosen_by_role_and_domain(tmp_path):
+    rows = np.arange(24, dtype=np.float32).reshape(6, 4)
+    sides = [("goods.query", rows[:2], ["q1", "q2"]), ("goods.document", rows[2:4], ["d1", "d2"]), ("video", rows[4:], ["v1", "v2"])]
+    dump = Dump(write_dump(tmp_path, sides))
+
+    assert decode_ids(dump.ids(("both", "query"), "goods")) == ["q1", "q2"]
+    assert decode_ids(dump.ids(("both", "document"), "goods")) == ["d1", "d2"]
+    assert decode_ids(dump.ids(("both", "query"))) == ["q1", "q2", "v1", "v2"]
+    np.testing.assert_array_equal(next(dump.blocks(("both", "document"), domain="goods"))[1], rows[2:4])
+    assert dump.count(("both", "document")) == 4
+    with pytest.raises(ValueError, match="holds the domains goods, video"):
+        _ = dump.domain
+
+
+def test_ids_of_single_rows_are_found(tmp_path):
+    dump = Dump(write_dump(tmp_path, [("goods", np.zeros((20, 4)), [f"id{row}" for row in range(20)])], shard_rows=6))
+
+    assert decode_ids(dump.ids_at(np.array([0, 5, 6, 17, 19]))) == ["id0", "id5", "id6", "id17", "id19"]
+    assert decode_ids(dump.ids_at(np.array([], np.int64))) == []
+
+
+def test_a_folder_that_is_no_dump_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no such folder"):
+        Dump(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="no manifest.json; the dump is unfinished, run embed again"):
+        Dump(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"format_version": 7}')
+    with pytest.raises(ValueError, match="format version 7, this program reads 1"):
+        Dump(tmp_path)
+
+
+def test_an_embedding_that_is_not_finite_is_named(tmp_path):
+    write_dump(tmp_path, [("goods", np.zeros((20, 4)), [f"id{row}" for row in range(20)])], shard_rows=6)
+    with h5py.File(tmp_path / "goods-000002.h5", "r+") as file:
+        file["embeddings"][3, 1] = np.inf
+
+    with pytest.raises(ValueError, match=r"goods-000002.h5: the embedding of row 3 \('id15'\) is not finite"):
+        list(Dump(tmp_path).blocks())
+
+
+def test_a_shard_of_another_checkpoint_put_in_later_is_noticed(tmp_path):
+    write_dump(tmp_path, [("goods", np.zeros((2, 4)), ["a", "b"])])
+    dump = Dump(tmp_path)
+    write_dump_shard(tmp_path / "goods-000000.h5", np.zeros((2, 4)), ["a", "b"], attributes(checkpoint="decaf"))
+
+    with pytest.raises(ValueError, match=r"checkpoint decaf.*has c0ffee"):
+        list(dump.blocks())

@@ -1,0 +1,115 @@
+"""The report in a real browser: what a person sees, read from the rendered page. Run by `make test-browser`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from evaluate.report import report
+from tests.evaluate.cards import ODD_TITLE, little_result, write_cards
+
+pytestmark = pytest.mark.browser
+
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+FLAGS += ("--disable-component-update", "--disable-sync", "--window-size=1300,1600")
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator:
+    """A headless Chromium with a fresh profile, driven by selenium."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install -e .[browser]")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("no Chromium with chromedriver on this machine: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield chrome
+    chrome.quit()
+
+
+def open_report(browser, folder: Path) -> None:
+    ranked, truth = little_result(folder)
+    report(ranked, truth, folder, write_cards(folder / "cards"), split="test")
+    browser.get((folder / "report.html").as_uri())
+
+
+def query(browser, item: str):
+    return browser.find_element("css selector", f'[data-query-id="{item}"]')
+
+
+def test_hits_and_misses_are_read_from_the_rendered_page(browser, tmp_path):
+    open_report(browser, tmp_path)
+
+    results = query(browser, "v1").find_elements("css selector", "ol.results [data-doc-id]")
+
+    assert [result.get_attribute("data-doc-id") for result in results] == [f"g{number}" for number in range(10)]
+    assert [result.get_attribute("data-rank") for result in results] == [str(rank) for rank in range(1, 11)]
+    hits = [result for result in results if result.get_attribute("data-hit") == "true"]
+    assert [hit.get_attribute("data-doc-id") for hit in hits] == ["g0", "g2"]
+    assert all("✓ relevant" in hit.text for hit in hits)
+    assert all("✗ not relevant" in result.text for result in results if result not in hits)
+    assert hits[0].text.splitlines()[-1] == "0.900"
+    borders = {result.get_attribute("data-hit"): result.value_of_css_property("border-top-color") for result in results}
+    assert borders["true"] == "rgba(10, 125, 90, 1)" != borders["false"]
+
+
+def test_ground_truth_is_shown_with_where_it_was_found(browser, tmp_path):
+    open_report(browser, tmp_path)
+
+    shown = {
+        item: [
+            (document.get_attribute("data-doc-id"), document.find_element("css selector", ".where").text)
+            for document in query(browser, item).find_elements("css selector", ".ground-truth [data-doc-id]")
+        ]
+        for item in ("v1", "v2", "v3", "v4")
+    }
+
+    assert shown == {
+        "v1": [("g0", "rank 1"), ("g2", "rank 3")],
+        "v2": [("g14", "not in the first 12"), ("gone", "was not searched")],
+        "v3": [("g12", "rank 11")],
+        "v4": [("g5", "rank 3")],
+    }
+    verdicts = {item: query(browser, item).find_element("css selector", ".verdict").text for item in shown}
+    assert verdicts["v1"] == "First relevant at rank 1" and verdicts["v2"] == "Nothing relevant in the first 12"
+    assert not browser.find_elements("css selector", '[data-query-id="v5"]')
+
+
+def test_every_picture_is_really_there_and_words_are_words(browser, tmp_path):
+    open_report(browser, tmp_path)
+
+    widths = browser.execute_script("return [...document.images].map(image => [image.complete, image.naturalWidth])")
+
+    assert len(widths) > 40 and all(complete and width == 48 for complete, width in widths)
+    assert len(query(browser, "v1").find_elements("css selector", ".frames img")) == 3
+    assert query(browser, "v4").find_element("css selector", ".frames").text == "no picture"
+    assert ODD_TITLE in query(browser, "v1").find_element("css selector", '[data-doc-id="g2"]').text
+    assert "Caption of v1" in query(browser, "v1").text
+    assert browser.find_element("css selector", '[data-metric="hit@10"]').text == "0.500"
+
+
+def test_the_curve_is_drawn_and_the_console_is_silent(browser, tmp_path):
+    open_report(browser, tmp_path)
+
+    curve = browser.find_element("css selector", ".curve svg")
+
+    assert curve.size["width"] > 400 and curve.size["height"] > 200
+    assert "recall@k" in curve.text
+    assert browser.get_log("browser") == []
+
+
+def test_a_narrow_window_needs_no_sideways_scrolling(browser, tmp_path):
+    browser.set_window_size(500, 900)
+    open_report(browser, tmp_path)
+
+    wide, window = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+
+    assert wide <= window

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluate.dump import Dump
+from evaluate.embeddings import finish_dump, write_dump_shard
+from evaluate.ids import decode_ids
+from evaluate.ranked import Ranked
+from evaluate.search import main, search
+from tests.evaluate.dumps import attributes, write_dump
+
+
+def lists_of(ranked: Ranked) -> dict[str, list[str]]:
+    """Query id -> document ids, best first."""
+    documents = decode_ids(ranked.doc_ids)
+    return {query: [documents[row] for row in own] for query, own in zip(decode_ids(ranked.query_ids), ranked.ranks())}
+
+
+def random_rows(rows: int, dim: int = 8, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((rows, dim)).astype(np.float32)
+
+
+def test_one_dump_of_both_domains_is_searched_both_ways(tmp_path):
+    goods, videos = random_rows(30), random_rows(11, seed=1)
+    ids = [f"goods {row}" for row in range(30)], [f"videos {row}" for row in range(11)]
+    dump = Dump(write_dump(tmp_path / "dump", [("goods", goods, ids[0]), ("video", videos, ids[1])]))
+
+    there = Ranked(search(dump, dump, tmp_path / "there", "video2goods", 5))
+    back = Ranked(search(dump, dump, tmp_path / "back", "goods2video", 1000))
+
+    scores = videos @ goods.T
+    assert lists_of(there) == {ids[1][row]: [ids[0][other] for other in np.argsort(-own)[:5]] for row, own in enumerate(scores)}
+    assert lists_of(back) == {ids[0][row]: [ids[1][other] for other in np.argsort(-own)] for row, own in enumerate(scores.T)}
+    assert (there.attributes.docs, there.depth, back.attributes.docs, back.depth) == (30, 5, 11, 11)
+    np.testing.assert_allclose(there.lists([3], 1)[1], [[scores[3].max()]], rtol=1e-6)
+
+
+def test_roles_say_who_searches_and_who_is_searched(tmp_path):
+    rows = random_rows(6)
+    sides = [("goods.query", rows[:2], ["q1", "q2"]), ("goods.document", rows[2:5], ["d1", "d2", "d3"]), ("goods", rows[5:], ["both"])]
+    dump = Dump(write_dump(tmp_path / "dump", sides))
+
+    found = lists_of(Ranked(search(dump, dump, tmp_path, "goods2goods")))
+
+    assert list(found) == ["q1", "q2", "both"]
+    assert {frozenset(own) for own in found.values()} == {frozenset({"d1", "d2", "d3", "both"})}
+
+
+@pytest.mark.parametrize("block_rows", [7, 64])
+def test_files_do_not_depend_on_the_size_of_the_blocks(tmp_path, block_rows):
+    draw = np.random.default_rng(2)
+    goods, videos = (draw.integers(-2, 3, (rows, 6)).astype(np.float32) for rows in (90, 20))
+    dump = Dump(write_dump(tmp_path / "dump", [("goods", goods, [f"g{n}" for n in range(90)]), ("video", videos, [f"v{n}" for n in range(20)])]))
+
+    search(dump, dump, tmp_path / "whole", "video2goods", 10)
+    search(dump, dump, tmp_path / "blocks", "video2goods", 10, block_rows=block_rows)
+
+    for name in ("ranked.h5", "run.trec"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "blocks" / name).read_bytes()
+
+
+def test_items_that_could_not_be_embedded_are_counted_by_side(tmp_path):
+    for domain, lost in (("goods", 3), ("video", 1)):
+        failed = [{"id": f"lost {number}", "reason": "no frames"} for number in range(lost)]
+        write_dump_shard(tmp_path / f"{domain}-000000.h5", random_rows(4, 4), [f"{domain} {n}" for n in range(4)], attributes(domain), failed)
+    finish_dump(tmp_path, ["goods-000000", "video-000000"])
+
+    about = Ranked(search(Dump(tmp_path), Dump(tmp_path), tmp_path / "out", "video2goods")).attributes
+
+    assert (about.queries_failed, about.docs_failed) == (1, 3)
+
+
+def test_dumps_that_do_not_belong_together_are_refused(tmp_path):
+    videos = Dump(write_dump(tmp_path / "videos", [("video", random_rows(2), ["a", "b"])]))
+    other = Dump(write_dump(tmp_path / "other", [("goods", random_rows(2), ["a", "b"])], checkpoint="decaf"))
+    wide = Dump(write_dump(tmp_path / "wide", [("goods", random_rows(2, 9), ["a", "b"])]))
+
+    with pytest.raises(ValueError, match=r"videos was made by checkpoint c0ffee, .*other by decaf"):
+        search(videos, other, tmp_path, "video2goods")
+    with pytest.raises(ValueError, match=r"videos has embeddings of width 8, .*wide of width 9"):
+        search(videos, wide, tmp_path, "video2goods")
+    with pytest.raises(ValueError, match=r"videos holds no goods documents, which video2goods needs; its domains are video"):
+        search(videos, videos, tmp_path, "video2goods")
+    with pytest.raises(ValueError, match="--task retrieval: give QUERYDOMAIN2DOCUMENTDOMAIN"):
+        search(videos, videos, tmp_path, "retrieval")
+
+
+def test_two_documents_of_one_id_are_refused(tmp_path):
+    dump = Dump(write_dump(tmp_path, [("goods", random_rows(3), ["a", "b", "a"]), ("video", random_rows(1), ["v"])], shard_rows=2))
+
+    with pytest.raises(ValueError, match="two documents have the id 'a'"):
+        search(dump, dump, tmp_path / "out", "video2goods")
+
+
+def test_the_command_says_that_a_list_is_capped(tmp_path, capsys):
+    write_dump(tmp_path / "dump", [("goods", random_rows(3), list("abc")), ("video", random_rows(1), ["v"])])
+    dump = str(tmp_path / "dump")
+
+    main(["--queries", dump, "--docs", dump, "--task", "video2goods", "--out", str(tmp_path / "out"), "--no_trec"])
+
+    assert "3 documents are fewer than --top_k 1000, so every list holds all 3" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["ranked.h5"]
+
+
+def test_a_wrong_folder_is_one_line_and_exit_code_2(tmp_path):
+    command = [sys.executable, "-m", "evaluate.search", "--queries", str(tmp_path), "--docs", str(tmp_path), "--task", "video2goods", "--out", "out"]
+
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+
+    assert ended.returncode == 2
+    assert ended.stderr == f"error: {tmp_path}: no manifest.json; the dump is unfinished, run embed again: it goes on from the shards that are complete\n"
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from evaluate.dump import Dump
+from evaluate.search import search
+dump = Dump(sys.argv[1])
+search(dump, dump, sys.argv[2], "video2goods", 50, block_rows=int(sys.argv[3]))
+print(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")).split()[1])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc, which this system lacks")
+def test_memory_does_not_grow_with_the_documents(tmp_path):
+    draw = np.random.default_rng(0)
+    for rows in (10_000, 100_000):
+        goods, videos = draw.random((rows, 256), np.float32), draw.random((20, 256), np.float32)
+        ids = [str(10**6 + row) for row in range(rows)]
+        write_dump(tmp_path / str(rows), [("goods", goods, ids), ("video", videos, ids[:20])], shard_rows=5_000)
+
+    def peak_mb(rows: int, block_rows: int) -> float:
+        command = [sys.executable, "-c", PEAK, str(tmp_path / str(rows)), str(tmp_path / "out"), str(block_rows)]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]) / 1024
+
+    few, many, many_at_once = peak_mb(10_000, 4096), peak_mb(100_000, 4096), peak_mb(100_000, 100_000)
+
+    assert many - few < 25, f"{few:.0f} MB for 10,000 documents, {many:.0f} MB for 100,000"
+    assert many_at_once - many > 75, "100,000 documents of 1 KiB held at once must show, or this test measures nothing"
