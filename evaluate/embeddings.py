@@ -25,7 +25,6 @@ from launch.files import whole_file, whole_path, write_json
 
 FORMAT_VERSION = 1
 CHUNK_BYTES = 1 << 20
-READ_ROWS = 8192
 ANY_ROLE = ("both", "query", "document")
 
 

@@ -138,43 +138,46 @@ def write_trec(path: str | Path, query_ids: np.ndarray, doc_ids: np.ndarray, ran
     `urllib.parse.unquote` gives the id back. Scores have nine digits counted from the first of the largest score.
     Arguments as `write_ranked` has them.
     """
-    query_names, doc_names = _quoted(query_ids), np.append(_quoted(doc_ids), b"")
-    places = np.array([b"%d" % place for place in range(1, ranks.shape[1] + 1)])
-    largest = float(np.abs(scores, where=ranks >= 0, out=np.zeros_like(scores)).max(initial=0))
+    # What does not change within a query, a document, a place or three digits is put together once, so that a line has few columns.
+    query_names = np.array([name + b" Q0 " for name in _quoted(query_ids).tolist()])
+    doc_names = np.array([name + b" " for name in [*_quoted(doc_ids).tolist(), b""]])
+    places = np.array([b"%d " % place for place in range(1, ranks.shape[1] + 1)])
     end = b" " + tag.encode() + b"\n"
+    largest = float(np.abs(scores, where=ranks >= 0, out=np.zeros_like(scores)).max(initial=0))
     with whole_file(path, "wb") as file:
         for first in range(0, len(query_names), TREC_QUERIES_AT_ONCE):
             chosen = slice(first, first + TREC_QUERIES_AT_ONCE)
-            who = (query_names[chosen, None], b" Q0 ", doc_names[ranks[chosen]], b" ", places, b" ")
-            file.write(_lines((*who, *_digits(scores[chosen], largest), end), ranks[chosen] >= 0))
+            columns = (query_names[chosen, None], doc_names[ranks[chosen]], places, *_digits(scores[chosen], largest, end))
+            file.write(_lines(columns, ranks[chosen] >= 0))
 
 
-def _lines(columns: Sequence[np.ndarray | bytes], kept: np.ndarray) -> bytes:
+def _lines(columns: Sequence[np.ndarray], kept: np.ndarray) -> bytes:
     """The columns [n, K] side by side. NumPy pads text with zero bytes, no column holds one otherwise, so taking them all out is enough."""
-    arrays = [np.asarray(column) for column in columns]
-    lines = np.empty(kept.shape, [(f"column_{number}", array.dtype) for number, array in enumerate(arrays)])
-    for number, array in enumerate(arrays):
-        lines[f"column_{number}"] = array
-    return lines[kept].tobytes().translate(None, b"\0")
+    lines = np.empty(kept.shape, [(f"column_{number}", column.dtype) for number, column in enumerate(columns)])
+    for number, column in enumerate(columns):
+        lines[f"column_{number}"] = column
+    return (lines if kept.all() else lines[kept]).tobytes().translate(None, b"\0")
 
 
-def _digits(scores: np.ndarray, largest: float) -> list[np.ndarray | bytes]:
-    """Columns that spell `scores` [n, K]: sign, whole part, point and groups of three digits, looked up: five million numbers take a
-    second instead of ten. Where no score has an ordinary size they are spelt one by one."""
+def _digits(scores: np.ndarray, largest: float, end: bytes) -> list[np.ndarray]:
+    """Columns that spell `scores` [n, K]: sign, whole part and point, then groups of three digits, the last one with `end` behind it.
+
+    Groups are looked up, so that five million numbers take a second instead of ten. Where the largest score has no ordinary size, they
+    are spelt one by one.
+    """
     exponent = int(np.floor(np.log10(largest))) if largest > 0 else 0
     groups = -(-(SIGNIFICANT_DIGITS - 1 - exponent) // 3)
     if not 1 <= groups <= 5 or exponent > 2:
-        return [np.char.mod(b"%.9g", scores)]
+        return [np.char.mod(b"%.9g" + end, scores)]
     values = np.rint(np.abs(scores.astype(np.float64)) * 1000**groups).astype(np.int64)
-    columns: list[np.ndarray | bytes] = []
-    for _ in range(groups):
-        values, rest = np.divmod(values, 1000)
-        columns.insert(0, PADDED[rest])
-    return [np.where(scores < 0, b"-", b""), UNPADDED[values], b".", *columns]
-
-
-PADDED = np.array([b"%03d" % number for number in range(1000)])
-UNPADDED = np.array([b"%d" % number for number in range(1000)])
+    columns = []
+    for group in range(groups):
+        # NumPy divides by a constant several times faster than it takes a remainder.
+        higher = values // 1000
+        columns.insert(0, np.array([b"%03d" % number + (b"" if group else end) for number in range(1000)])[values - 1000 * higher])
+        values = higher
+    signed = np.array([sign + b"%d." % number for sign in (b"", b"-") for number in range(1001)])
+    return [signed[values + 1001 * (scores < 0)], *columns]
 
 
 def _quoted(ids: np.ndarray) -> np.ndarray:

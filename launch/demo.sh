@@ -7,8 +7,11 @@ out=${1:-$checkout/runs/demo}
 one_process() { NNODES=1 NPROC_PER_NODE=1 bash "$checkout/launch/run.sh" "$@"; }
 
 one_process pipeline.sources.sample --out "$out/corpus"
-bash "$checkout/train.sh" --recipe qcd:smoke --data "$out/corpus" --out "$out/run"
-bash "$checkout/video2goods_evaluate.sh" --checkpoint "$out/run" --data "$out/corpus" --out "$out/video2goods"
-bash "$checkout/goods2video_evaluate.sh" --checkpoint "$out/run" --data "$out/corpus" --out "$out/goods2video"
-one_process pipeline.baselines --checkpoint "$out/run" --data "$out/corpus" --trained "$out/video2goods" "$out/goods2video" --out "$out/baselines"
+# Packed once and embedded once for all that follows.
+data=(--data "$out/corpus" --shards "$out/shards")
+bash "$checkout/train.sh" --recipe qcd:smoke "${data[@]}" --out "$out/run"
+for task in video2goods goods2video; do
+  bash "$checkout/${task}_evaluate.sh" --checkpoint "$out/run" "${data[@]}" --dumps "$out/dumps" --out "$out/$task"
+done
+one_process pipeline.baselines --checkpoint "$out/run" "${data[@]}" --trained "$out/video2goods" "$out/goods2video" --out "$out/baselines"
 echo "reports: $out/video2goods/report.html and $out/goods2video/report.html"

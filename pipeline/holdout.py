@@ -11,7 +11,7 @@ import sqlite3
 from pipeline.listing_truth import write_specific_truth
 
 _SHARES_A_QUERY = (
-    "SELECT 1 FROM links AS own JOIN links AS other ON other.query = own.query JOIN items ON items.number = other.item "
+    "SELECT 1 FROM links AS own CROSS JOIN links AS other ON other.query = own.query CROSS JOIN items ON items.number = other.item "
     "WHERE own.item = ? AND items.domain = ? LIMIT 1"
 )
 
@@ -45,14 +45,15 @@ def hold_out(database: sqlite3.Connection, videos: int, goods: int) -> None:
         "INSERT INTO places SELECT 'val', 'video', role, key, item FROM held_out;"
         "DELETE FROM places WHERE split = 'train' AND domain = 'video' AND item IN (SELECT item FROM held_out);"
         "INSERT INTO places SELECT DISTINCT 'val', 'goods', 'both', order_key('goods', good.id), good.number "
-        "FROM held_out JOIN links AS asked ON asked.item = held_out.item "
-        "JOIN links AS answered ON answered.query = asked.query JOIN items AS good ON good.number = answered.item AND good.domain = 'goods';"
+        "FROM held_out CROSS JOIN links AS asked ON asked.item = held_out.item CROSS JOIN links AS answered ON answered.query = asked.query "
+        "CROSS JOIN items AS good ON good.number = answered.item AND good.domain = 'goods';"
         "DROP TABLE held_out;"
     )
     (chosen,) = database.execute("SELECT COUNT(*) FROM places WHERE split = 'val' AND domain = 'goods'").fetchone()
     database.execute(
-        "INSERT OR IGNORE INTO places SELECT 'val', domain, role, key, item FROM places AS good WHERE split = 'train' AND domain = 'goods' "
-        "AND NOT EXISTS (SELECT 1 FROM places WHERE split = 'val' AND domain = 'goods' AND role = good.role AND key = good.key AND item = good.item) "
+        "INSERT OR IGNORE INTO places SELECT 'val', domain, role, key, item FROM places AS good "
+        "WHERE split = 'train' AND domain = 'goods' AND role = 'both' "
+        "AND NOT EXISTS (SELECT 1 FROM places WHERE split = 'val' AND domain = 'goods' AND role = 'both' AND key = good.key AND item = good.item) "
         "ORDER BY key, item LIMIT ?",
         (max(goods - chosen, 0),),
     )

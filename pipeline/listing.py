@@ -1,7 +1,8 @@
 """What is to be packed of a split, in a temporary SQLite file: items with their merged queries, their order, the cut into shards.
 
 Written in one pass over a source's entries by one process, then read by all packing processes at once. Memory stays flat however
-many items there are: everything lives in the file. Listing a split anew gives the same content.
+many items there are: everything lives in the file. Listing a split anew gives the same content. In the queries, CROSS JOIN is SQLite's
+way to say that tables are gone through in the order written.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def write_listing(path: Path, source: Source, split: str, *, shard_samples: int,
         stop_at_bad: raise ValueError at the first entry that cannot be listed, in place of listing it as rejected.
     """
     with whole_path(path) as temporary, closing(sqlite3.connect(temporary)) as database:
-        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16000", "temp_store=FILE"):
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-8000", "temp_store=FILE"):
             database.execute(f"PRAGMA {pragma}")
         database.executescript(_TABLES)
         clusters = ((words, json.dumps(cluster)) for words, cluster in source.clusters(split))
@@ -85,7 +86,7 @@ def write_listing(path: Path, source: Source, split: str, *, shard_samples: int,
             _cut(database, name, shard_samples)
             database.execute(
                 "INSERT INTO numbers SELECT ?, query, ROW_NUMBER() OVER (ORDER BY query) - 1 FROM "
-                "(SELECT DISTINCT links.query FROM places JOIN links ON links.item = places.item WHERE split = ?)",
+                "(SELECT DISTINCT links.query FROM places CROSS JOIN links ON links.item = places.item WHERE split = ?)",
                 (name, name),
             )
         database.commit()
@@ -117,7 +118,7 @@ class Listing:
             "SELECT domain, role, key, item, samples FROM shards WHERE split = ? AND number = ?", (split, number)
         ).fetchone()
         rows = self._database.execute(
-            "SELECT items.number, id, labels, payload, file, line FROM places JOIN items ON items.number = places.item "
+            "SELECT items.number, id, labels, payload, file, line FROM places CROSS JOIN items ON items.number = places.item "
             "WHERE split = ? AND places.domain = ? AND places.role = ? AND (key, item) >= (?, ?) ORDER BY key, item LIMIT ?",
             (split, domain, role, key, item, samples),
         ).fetchall()
@@ -129,7 +130,7 @@ class Listing:
     def queries(self, split: str) -> Iterator[Query]:
         """All queries of the split in the order of their numbers."""
         rows = self._database.execute(
-            "SELECT numbers.number, words, cluster FROM numbers JOIN queries ON queries.number = query WHERE split = ? ORDER BY query", (split,)
+            "SELECT numbers.number, words, cluster FROM numbers CROSS JOIN queries ON queries.number = query WHERE split = ? ORDER BY query", (split,)
         )
         return (Query(number, words, tuple(json.loads(cluster))) for number, words, cluster in rows)
 
@@ -144,7 +145,7 @@ class Listing:
     def truth(self, split: str, task: str) -> Iterator[tuple[str, str]]:
         """(query id, relevant id), those of one query together."""
         return self._database.execute(
-            "SELECT truth_queries.id, document FROM truth_queries JOIN truth ON truth.query = truth_queries.number "
+            "SELECT truth_queries.id, document FROM truth_queries CROSS JOIN truth ON truth.query = truth_queries.number "
             "WHERE split = ? AND task = ? ORDER BY truth_queries.number, truth.number",
             (split, task),
         )
@@ -155,8 +156,8 @@ class Listing:
 
     def _queries_of(self, split: str, item: int) -> tuple[Query, ...]:
         rows = self._database.execute(
-            "SELECT numbers.number, words, cluster FROM links JOIN numbers ON numbers.query = links.query "
-            "JOIN queries ON queries.number = links.query WHERE links.item = ? AND numbers.split = ? ORDER BY links.query",
+            "SELECT numbers.number, words, cluster FROM links CROSS JOIN numbers ON numbers.query = links.query "
+            "CROSS JOIN queries ON queries.number = links.query WHERE links.item = ? AND numbers.split = ? ORDER BY links.query",
             (item, split),
         )
         return tuple(Query(number, words, tuple(json.loads(cluster))) for number, words, cluster in rows)

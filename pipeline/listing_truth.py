@@ -24,8 +24,8 @@ def write_shared_truth(database: sqlite3.Connection, split: str) -> None:
     for task, (searched_with, searched_among) in TASKS.items():
         if task not in covered:
             pairs = database.execute(
-                "SELECT DISTINCT asking.id, answer.id FROM items AS asking JOIN links AS asked ON asked.item = asking.number "
-                "JOIN links AS answered ON answered.query = asked.query JOIN items AS answer ON answer.number = answered.item "
+                "SELECT DISTINCT asking.id, answer.id FROM items AS asking CROSS JOIN links AS asked ON asked.item = asking.number "
+                "CROSS JOIN links AS answered ON answered.query = asked.query CROSS JOIN items AS answer ON answer.number = answered.item "
                 "WHERE asking.domain = ? AND asking.role IN ('both', 'query') AND answer.domain = ? AND answer.role IN ('both', 'document') "
                 "ORDER BY asking.number, answer.number",
                 (searched_with, searched_among),
@@ -40,21 +40,23 @@ def write_specific_truth(database: sqlite3.Connection, split: str) -> None:
     """
     database.executescript(
         "CREATE TEMP TABLE goods_of_query (query INTEGER PRIMARY KEY, goods INTEGER);"
-        "INSERT INTO goods_of_query SELECT query, COUNT(*) FROM links JOIN items ON items.number = links.item WHERE domain = 'goods' GROUP BY query;"
+        "INSERT INTO goods_of_query SELECT query, COUNT(*) FROM links CROSS JOIN items ON items.number = links.item "
+        "WHERE domain = 'goods' GROUP BY query;"
         "CREATE TEMP TABLE relevant (video INTEGER, goods INTEGER, PRIMARY KEY (video, goods)) WITHOUT ROWID;"
     )
     database.execute(
-        "INSERT OR IGNORE INTO relevant SELECT clip.item, good.number FROM places AS clip JOIN links AS asked ON asked.item = clip.item "
-        "JOIN goods_of_query ON goods_of_query.query = asked.query "
-        "JOIN links AS answered ON answered.query = asked.query JOIN items AS good ON good.number = answered.item AND good.domain = 'goods' "
+        "INSERT OR IGNORE INTO relevant SELECT clip.item, good.number "
+        "FROM places AS clip CROSS JOIN links AS asked ON asked.item = clip.item "
+        "CROSS JOIN goods_of_query ON goods_of_query.query = asked.query CROSS JOIN links AS answered ON answered.query = asked.query "
+        "CROSS JOIN items AS good ON good.number = answered.item AND good.domain = 'goods' "
         "WHERE clip.split = ? AND clip.domain = 'video' AND goods_of_query.goods = "
         "(SELECT MIN(goods) FROM links JOIN goods_of_query ON goods_of_query.query = links.query WHERE links.item = clip.item)",
         (split,),
     )
     for task, (searched_with, searched_among) in TASKS.items():
         pairs = database.execute(
-            f"SELECT asking.id, answer.id FROM relevant JOIN items AS asking ON asking.number = relevant.{searched_with} "
-            f"JOIN items AS answer ON answer.number = relevant.{searched_among} ORDER BY asking.number, answer.number"
+            f"SELECT asking.id, answer.id FROM relevant CROSS JOIN items AS asking ON asking.number = relevant.{searched_with} "
+            f"CROSS JOIN items AS answer ON answer.number = relevant.{searched_among} ORDER BY asking.number, answer.number"
         )
         _write(database, split, task, "most specific shared query", pairs)
     database.executescript("DROP TABLE goods_of_query; DROP TABLE relevant;")

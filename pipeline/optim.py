@@ -30,7 +30,7 @@ def optimiser_of(parts: dict[str, nn.Module], settings: Optim) -> torch.optim.Op
     if not groups:
         raise ValueError("--optim.factors: every part is frozen, nothing is left to train")
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name]
-    return kind(groups, betas=settings.betas, weight_decay=settings.weight_decay)
+    return kind(groups, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay)
 
 
 def scale_at(step: int, total_steps: int, epoch: float, settings: Optim) -> float:

@@ -88,6 +88,8 @@ class Optim:
     """weight decay"""
     betas: tuple[float, float] = (0.9, 0.999)
     """decay of the first and second moments"""
+    eps: float = 1e-8
+    """added to the root of the second moment"""
     schedule: Literal["step", "cosine", "constant"] = "step"
     """step: times `gamma` every `step_epochs`; cosine: down to zero at the last step; constant"""
     step_epochs: float = 3.0

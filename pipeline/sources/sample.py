@@ -2,8 +2,9 @@
 
     python -m pipeline.sources.sample --out Dataset/sample
 
-Products are told apart by silhouette, pattern and emblem; colours and the words of clips say little. Its clips are H.264 mp4 files in which one product, seldom
-two, moves among clutter in changing light. Tested are new clips: of products that the training files know, and of products that they do not (`NEW_SHARE`).
+Products are told apart by silhouette, pattern and emblem; colours and the words of clips say little. Its clips are H.264 mp4 files in which one
+product, seldom two, moves among clutter in changing light. Tested are new clips: of products that the training files know, and of products that
+they do not.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from launch.files import read_json, whole_folder, write_json
 from launch.logs import progress, run_command, say
@@ -190,7 +193,7 @@ def _write_training_files(root: Path, goods: Sequence[Product], training: Sequen
     _write_lines(root / "train_file/cluster.txt", rows)
 
 
-def _page(found: Sequence[int], most: int, rng) -> str:
+def _page(found: Sequence[int], most: int, rng: np.random.Generator) -> str:
     distinct = sorted(set(found))
     kept = sorted(rng.choice(distinct, most, replace=False).tolist()) if len(distinct) > most else distinct
     return ",".join(map(str, kept)) or "None"
@@ -230,10 +233,11 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and write the corpus."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.sources.sample", description="Write a procedural corpus in the Real20M layout.", allow_abbrev=False)
+    what = "Write a procedural corpus in the Real20M layout."
+    parser = argparse.ArgumentParser(prog="python -m pipeline.sources.sample", description=what, allow_abbrev=False)
     parser.add_argument("--out", required=True, metavar="CORPUS", help="folder to write; it appears when it is whole")
     parser.add_argument("--products", type=int, default=240, help="number of goods (default: %(default)s)")
-    parser.add_argument("--clips_per_product", type=int, default=8, help="clips of a product that training knows, a quarter for testing (default: %(default)s)")
+    parser.add_argument("--clips_per_product", type=int, default=8, help="clips of a known product, a quarter to test with (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw (default: %(default)s)")
     chosen = parser.parse_args(argv)

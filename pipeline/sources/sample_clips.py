@@ -1,7 +1,7 @@
 """Micro-videos of the sample corpus: products that move, turn and get covered, among clutter, in changing light, as H.264 mp4.
 
-The light (gains, a turn of the hue, gamma, a gradient over the picture) is drawn anew for each clip, so a product's colours in a clip say little about
-those of its catalogue image.
+The light (gains, a turn of the hue, gamma, a gradient over the picture) is drawn anew for each clip, so a product's colours in a clip say little
+about those of its catalogue image.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pipeline.sources.sample_drawing import clutter_sprite
-from pipeline.sources.sample_goods import PALETTES
+from pipeline.sources.sample_goods import PALETTES, Colour
 
 SIDE = 112
 """Width and height of a clip, pixels."""
@@ -28,13 +28,13 @@ ROOM = 168
 
 
 @dataclass(frozen=True)
-class Path2D:
-    """A smooth way through the clip: from `start` to `end` with a swing of `swing`; the unit is that of the value."""
+class Course:
+    """A value that changes smoothly through the clip: from `start` to `end`, swinging once about that by `swing` from `phase` (0 to 1) on."""
 
     start: float
     end: float
-    swing: float
-    phase: float
+    swing: float = 0.0
+    phase: float = 0.0
 
     def at(self, time: float) -> float:
         """The value at `time`, 0 to 1."""
@@ -43,13 +43,13 @@ class Path2D:
 
 @dataclass(frozen=True)
 class Actor:
-    """A picture and its ways: centre (shares of the frame's side), width (same), turn (radians), foreshortening (0 to 1) and shear (unitless)."""
+    """A picture and how it moves: centre (shares of the frame's side), width (same), turn (radians), foreshortening (0 to 1) and shear (unitless)."""
 
     sprite: Image.Image
-    x: Path2D
-    y: Path2D
-    width: Path2D
-    turn: Path2D
+    x: Course
+    y: Course
+    width: Course
+    turn: Course
     foreshortening: float
     shear: float
 
@@ -77,8 +77,8 @@ class Actor:
 def clip_frames(sprites: list[Image.Image], rng: np.random.Generator) -> list[np.ndarray]:
     """FRAMES pictures uint8 [SIDE, SIDE, 3] of one clip that shows `sprites` (one product, or two side by side)."""
     room = _room(rng)
-    pan_x, pan_y = (Path2D(*rng.uniform(0, ROOM - SIDE, 2), 0.0, 0.0) for _ in range(2))
-    clutter = [_clutter(rng) for _ in range(int(rng.integers(2, 5)))]
+    pan_x, pan_y = (_between(rng, 0, ROOM - SIDE) for _ in range(2))
+    clutter = [_clutter(rng) for _ in range(int(rng.integers(1, 4)))]
     goods = [_product(sprite, place, len(sprites), rng) for place, sprite in enumerate(sprites)]
     passing = _passing(rng) if rng.random() < 0.35 else None
     light = _Light(rng)
@@ -106,37 +106,43 @@ def write_clip(path: Path, frames: list[np.ndarray]) -> None:
         container.mux(stream.encode())
 
 
+def _between(rng: np.random.Generator, least: float, most: float, swing: float = 0.0) -> Course:
+    """A course between two values drawn from `least` to `most`."""
+    start, end = rng.uniform(least, most, 2).tolist()
+    return Course(start, end, swing, rng.random())
+
+
 def _product(sprite: Image.Image, place: int, count: int, rng: np.random.Generator) -> Actor:
-    """A product in the middle (one of two: in its half) that sways, comes nearer or goes away, and in one clip of four leaves the picture half-way."""
+    """A product in the middle (one of two: in its half) that sways, comes nearer or goes away; in one clip of four it leaves half-way."""
     middle = 0.5 if count == 1 else 0.28 + 0.44 * place
-    width = (0.62, 1.0) if count == 1 else (0.5, 0.66)
+    width = (0.7, 1.05) if count == 1 else (0.5, 0.66)
     spread = 0.12 if count == 1 else 0.06
-    x_start, x_end, y_start, y_end = rng.uniform(-spread, spread, 4)
+    x_start, x_end, y_start, y_end = rng.uniform(-spread, spread, 4).tolist()
     if count == 1 and rng.random() < 0.25:
         x_end += float(rng.choice((-0.45, 0.45)))
     return Actor(
         sprite,
-        Path2D(middle + x_start, middle + x_end, 0.04, rng.random()),
-        Path2D(0.52 + y_start, 0.52 + y_end, 0.04, rng.random()),
-        Path2D(*rng.uniform(*width, 2), 0.0, 0.0),
-        Path2D(*rng.uniform(-0.3, 0.3, 2), 0.08, rng.random()),
-        rng.uniform(0.75, 1.0),
-        rng.uniform(-0.15, 0.15),
+        Course(middle + x_start, middle + x_end, 0.04, rng.random()),
+        Course(0.52 + y_start, 0.52 + y_end, 0.04, rng.random()),
+        _between(rng, *width),
+        _between(rng, -0.2, 0.2, swing=0.06),
+        rng.uniform(0.82, 1.0),
+        rng.uniform(-0.1, 0.1),
     )
 
 
 def _clutter(rng: np.random.Generator) -> Actor:
     """An object beside or behind the product."""
-    angle, distance = rng.uniform(0, 2 * math.pi), rng.uniform(0.3, 0.55)
+    angle, distance = rng.uniform(0, 2 * math.pi), rng.uniform(0.38, 0.6)
     x, y = 0.5 + distance * math.cos(angle), 0.5 + distance * math.sin(angle)
     drift_x, drift_y = rng.uniform(-0.1, 0.1, 2)
     turn = rng.uniform(-math.pi, math.pi)
     return Actor(
         clutter_sprite(rng),
-        Path2D(x, x + drift_x, 0.0, 0.0),
-        Path2D(y, y + drift_y, 0.0, 0.0),
-        Path2D(*rng.uniform(0.25, 0.6, 2), 0.0, 0.0),
-        Path2D(turn, turn + rng.uniform(-0.4, 0.4), 0.0, 0.0),
+        Course(x, x + drift_x),
+        Course(y, y + drift_y),
+        _between(rng, 0.2, 0.45),
+        Course(turn, turn + rng.uniform(-0.4, 0.4)),
         rng.uniform(0.6, 1.0),
         0.0,
     )
@@ -145,14 +151,13 @@ def _clutter(rng: np.random.Generator) -> Actor:
 def _passing(rng: np.random.Generator) -> Actor:
     """An object that passes before the product and covers a part of it for some of the frames."""
     start, end = (-0.4, 1.4) if rng.random() < 0.5 else (1.4, -0.4)
-    y = rng.uniform(0.3, 0.8)
     turn = rng.uniform(-math.pi, math.pi)
     return Actor(
         clutter_sprite(rng),
-        Path2D(start, end, 0.0, 0.0),
-        Path2D(y, rng.uniform(0.3, 0.8), 0.0, 0.0),
-        Path2D(*rng.uniform(0.3, 0.5, 2), 0.0, 0.0),
-        Path2D(turn, turn, 0.0, 0.0),
+        Course(start, end),
+        _between(rng, 0.3, 0.8),
+        _between(rng, 0.25, 0.42),
+        Course(turn, turn),
         1.0,
         0.0,
     )
@@ -160,7 +165,7 @@ def _passing(rng: np.random.Generator) -> Actor:
 
 def _room(rng: np.random.Generator) -> Image.Image:
     """A background of ROOM x ROOM: a wall over a table, with planks, tiles, blots of colour or nothing on it."""
-    wall, table, mark = (tuple(int(c) for c in _muted(rng)) for _ in range(3))
+    wall, table, mark = (_muted(rng) for _ in range(3))
     room = Image.new("RGB", (ROOM, ROOM), wall)
     draw = ImageDraw.Draw(room)
     edge = int(rng.uniform(0.3, 0.8) * ROOM)
@@ -177,19 +182,20 @@ def _room(rng: np.random.Generator) -> Image.Image:
     if kind == 2:
         for _ in range(10):
             x, y, r = rng.uniform(0, ROOM, 2).tolist() + [float(rng.uniform(6, 30))]
-            draw.ellipse((x - r, y - r, x + r, y + r), fill=tuple(int(c) for c in _muted(rng)))
+            draw.ellipse((x - r, y - r, x + r, y + r), fill=_muted(rng))
     return room
 
 
-def _muted(rng: np.random.Generator) -> np.ndarray:
+def _muted(rng: np.random.Generator) -> Colour:
     """Some colour: one of the products' own, mixed with grey."""
     palette = PALETTES[int(rng.integers(len(PALETTES)))]
-    share = rng.uniform(0.1, 0.8)
-    return share * np.array(palette[int(rng.integers(3))]) + (1 - share) * rng.uniform(60, 220)
+    share, grey = rng.uniform(0.1, 0.8), rng.uniform(60, 220)
+    red, green, blue = (int(share * channel + (1 - share) * grey) for channel in palette[int(rng.integers(3))])
+    return red, green, blue
 
 
 class _Light:
-    """The light of one clip: hue turned, channels gained (colour temperature), gamma, a gradient over the picture, a flicker, and the camera's noise."""
+    """The light of one clip: hue turned, channels gained (colour temperature), gamma, a gradient over the picture, a flicker, the camera's noise."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         grey = np.full((3, 3), 1 / 3)
@@ -200,7 +206,7 @@ class _Light:
         self.colour = np.exp(rng.normal(0, 0.16, (3, 1))) * (saturation * turn + (1 - saturation) * grey)
         self.gain = math.exp(rng.normal(0, 0.18))
         self.gamma = (255 * np.linspace(0, 1, 256) ** math.exp(rng.normal(0, 0.2))).astype(np.int16)
-        self.flicker = Path2D(1.0, rng.uniform(0.85, 1.15), 0.04, rng.random())
+        self.flicker = Course(1.0, rng.uniform(0.85, 1.15), 0.04, rng.random())
         y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) / SIDE - 0.5
         angle = rng.uniform(0, 2 * math.pi)
         self.gradient = (1 + np.float32(rng.uniform(0, 0.5)) * (math.cos(angle) * x + math.sin(angle) * y))[..., None]

@@ -118,26 +118,26 @@ def _pattern(name: str, size: int, du: float, dv: float) -> Image.Image:
     u = np.arange(size, dtype=np.float32)[None, :] / size
     v = u.T
     if name == "stripes":
-        figure = (v / 0.2 + dv) % 1 < 0.5
+        figure = (v / 0.22 + dv) % 1 < 0.5
     elif name == "pinstripes":
-        figure = (u / 0.14 + du) % 1 < 0.36
+        figure = (u / 0.16 + du) % 1 < 0.36
     elif name == "diagonal":
-        figure = ((u + v) / 0.26 + du) % 1 < 0.5
+        figure = ((u + v) / 0.28 + du) % 1 < 0.5
     elif name == "dots":
-        figure = np.hypot((u / 0.2 + du) % 1 - 0.5, (v / 0.2 + dv) % 1 - 0.5) < 0.32
+        figure = np.hypot((u / 0.22 + du) % 1 - 0.5, (v / 0.22 + dv) % 1 - 0.5) < 0.32
     elif name == "checks":
-        figure = ((u / 0.3 + du) % 1 < 0.5) ^ ((v / 0.3 + dv) % 1 < 0.5)
+        figure = ((u / 0.32 + du) % 1 < 0.5) ^ ((v / 0.32 + dv) % 1 < 0.5)
     elif name == "zigzag":
-        figure = ((v + 0.6 * np.abs((u / 0.24 + du) % 1 - 0.5) * 0.24 / 0.6) / 0.2 + dv) % 1 < 0.5
+        figure = ((v + 0.3 * np.abs((u / 0.26 + du) % 1 - 0.5)) / 0.22 + dv) % 1 < 0.5
     elif name == "rings":
-        figure = (np.hypot(u - 0.5, v - 0.55) / 0.17 + du) % 1 < 0.5
+        figure = (np.hypot(u - 0.5, v - 0.55) / 0.19 + du) % 1 < 0.5
     elif name == "blots":
-        figure = np.sin(11 * u + 5 * np.sin(7 * v + 6 * du)) + np.sin(13 * v + 4 * np.sin(9 * u + 6 * dv)) > 0.3
+        figure = np.sin(9 * u + 4 * np.sin(6 * v + 6 * du)) + np.sin(11 * v + 3 * np.sin(8 * u + 6 * dv)) > 0.3
     elif name == "halves":
         figure = u + 0.2 * (du - 0.5) < 0.5
     elif name == "triangles":
-        row = v / 0.22 + dv
-        figure = np.abs((u / 0.24 + du + 0.5 * (np.floor(row) % 2)) % 1 - 0.5) < 0.46 * (row % 1)
+        row = v / 0.24 + dv
+        figure = np.abs((u / 0.26 + du + 0.5 * (np.floor(row) % 2)) % 1 - 0.5) < 0.46 * (row % 1)
     else:
         raise ValueError(f"no pattern named {name!r}")
     return Image.fromarray(np.broadcast_to(figure, (size, size)).astype(np.uint8) * 255)

@@ -1,8 +1,8 @@
 """The goods of the sample corpus: which products there are, and what tells them apart.
 
-A product is a category (its silhouette) in one of two builds, with a pattern and an emblem on it. Within a category no two products share both pattern and
-emblem before every pair is taken, so neither feature alone names a product. Colours come from a handful of palettes that are dealt out without regard to the
-rest: they say next to nothing.
+A product is a category (its silhouette) in one of two builds, with a pattern and an emblem on it. Within a category no two products share both
+pattern and emblem before every pair is taken, so neither feature alone names a product. Colours come from a handful of palettes that are dealt out
+without regard to the rest: they say next to nothing.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def catalogue(count: int, seed: int, share_new: float) -> list[Product]:
 
 
 def _looks(seed: int, kind: int) -> list[tuple[int, str, str]]:
-    """Every (build, pattern, emblem) of a category: first each pair of pattern and emblem once, in either build; then each pair in its other build."""
+    """Every (build, pattern, emblem) of a category: first each pair of pattern and emblem in one of the builds, then each in the other."""
     rng = generator(seed, "looks", kind)
     pairs = [(pattern, emblem) for pattern in PATTERNS for emblem in EMBLEMS]
     order = [pairs[i] for i in rng.permutation(len(pairs))]

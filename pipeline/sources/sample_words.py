@@ -7,11 +7,14 @@ chatter: some name the kind of thing, hardly any the product.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
 
 from launch.seeds import generator
 from pipeline.sources.sample_goods import EMBLEMS, PATTERNS, Product, Term
+
+Choice = TypeVar("Choice")
 
 Cluster = tuple[str, str, str]
 """The names of a query's clusters from coarse to fine."""
@@ -33,11 +36,11 @@ CHATTER = (
 CHATTER_ON_A_KIND = ("my new {english} is here", "which {english} would you take?", "新入手的{chinese}", "{chinese}怎么选", "{chinese} haul")
 ON_SCREEN = ("NEW", "sale -30%", "only 9.90", "free shipping", "限时优惠", "全场包邮", "买一送一", "上新", "day 12", "第3期")
 
-SOURCES_OF_PRAISE = (
-    "A {english} for every day, {pattern}, with a {emblem} on the front.",
-    "Designed for daily use. The {emblem} sign makes this {english} easy to tell from the rest.",
+PRAISE = (
+    "A {name} for every day, {pattern}, with a {emblem} on the front.",
+    "Designed for daily use. The {emblem} sign makes this {name} easy to tell from the rest.",
 )
-PRAISE_IN_CHINESE = ("{pattern}图案，正面有{emblem}标志，日常使用的{chinese}。", "适合送礼的{chinese}，{emblem}设计，耐用好看。")
+PRAISE_IN_CHINESE = ("{pattern}图案，正面有{emblem}标志，日常使用的{name}。", "适合送礼的{name}，{emblem}设计，耐用好看。")
 
 
 def goods_lines(product: Product, item: str, seed: int) -> list[str]:
@@ -46,13 +49,14 @@ def goods_lines(product: Product, item: str, seed: int) -> list[str]:
     language = _pick(rng, ("english", "chinese", "mixed"), (0.4, 0.4, 0.2))
     brand = getattr(product.brand, "chinese" if language == "chinese" else "english")
     entity = getattr(product.category.name, "english" if language == "english" else "chinese")
-    described = rng.random() < 0.6
-    description = "null"
-    if described and language == "english":
-        description = _pick(rng, SOURCES_OF_PRAISE).format(english=entity, pattern=PATTERNS[product.pattern].english, emblem=EMBLEMS[product.emblem].english)
-    elif described:
-        description = _pick(rng, PRAISE_IN_CHINESE).format(chinese=entity, pattern=PATTERNS[product.pattern].chinese, emblem=EMBLEMS[product.emblem].chinese)
-    return [item, product.category.path, brand if rng.random() < 0.7 else "null", entity, _title(product, language, rng), description]
+    pattern, emblem = PATTERNS[product.pattern], EMBLEMS[product.emblem]
+    if language == "english":
+        description = _pick(rng, PRAISE).format(name=entity, pattern=pattern.english, emblem=emblem.english)
+    else:
+        description = _pick(rng, PRAISE_IN_CHINESE).format(name=entity, pattern=pattern.chinese, emblem=emblem.chinese)
+    branded, described = rng.random() < 0.7, rng.random() < 0.6
+    title = _title(product, language, rng)
+    return [item, product.category.path, brand if branded else "null", entity, title, description if described else "null"]
 
 
 def _title(product: Product, language: str, rng: np.random.Generator) -> str:
@@ -117,5 +121,5 @@ def _chatter(product: Product, rng: np.random.Generator) -> str:
     return _pick(rng, CHATTER)
 
 
-def _pick(rng: np.random.Generator, choices: tuple, shares: tuple[float, ...] | None = None):
+def _pick(rng: np.random.Generator, choices: tuple[Choice, ...], shares: tuple[float, ...] | None = None) -> Choice:
     return choices[int(rng.choice(len(choices), p=shares))]

@@ -46,7 +46,7 @@ def test_ids_of_single_rows_are_found(tmp_path):
 def test_a_folder_that_is_no_dump_is_named(tmp_path):
     with pytest.raises(ValueError, match="no such folder"):
         Dump(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="no manifest.json; the dump is unfinished, run embed again"):
+    with pytest.raises(ValueError, match=r"no manifest.json; the dump is unfinished, run embed again"):
         Dump(tmp_path)
     (tmp_path / "manifest.json").write_text('{"format_version": 7}')
     with pytest.raises(ValueError, match="format version 7, this program reads 1"):

@@ -112,7 +112,7 @@ def test_writing_a_shard_makes_a_finished_dump_unfinished(tmp_path):
 
     write_dump_shard(tmp_path / "goods-000000.h5", np.ones((1, 4)), ["a"], attributes())
 
-    with pytest.raises(ValueError, match="no manifest.json; the dump is unfinished"):
+    with pytest.raises(ValueError, match=r"no manifest.json; the dump is unfinished"):
         Dump(tmp_path)
 
 
@@ -179,5 +179,5 @@ def test_a_shard_that_has_gone_is_not_read_as_zeros(tmp_path):
 
     with h5py.File(tmp_path / "all.h5", "r") as file:
         assert np.isnan(file["embeddings"][2:]).all()
-    with pytest.raises(ValueError, match="goods-000001.h5: not a whole shard"):
+    with pytest.raises(ValueError, match=r"goods-000001.h5: not a whole shard"):
         list(Dump(tmp_path).blocks())

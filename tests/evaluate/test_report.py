@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
+from evaluate.examples import pick
 from evaluate.ground_truth import GroundTruth
 from evaluate.judged import judge
-from evaluate.examples import pick
 from evaluate.report import main, report, shown
 from tests.evaluate.cards import TRUTH, little_result, write_cards
 from tests.evaluate.dumps import write_lists
@@ -51,7 +51,7 @@ def test_a_page_is_the_same_twice_and_fetches_nothing(tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     elements = Elements((tmp_path / "a" / "report.html").read_text()).all
     images = [attributes["src"] for tag, attributes in elements if tag == "img"]
-    assert len(images) > 50 and all(source.startswith("data:image/jpeg;base64,") for source in images)
+    assert len(images) > 40 and all(source.startswith("data:image/jpeg;base64,") for source in images)
     links = [value for _, attributes in elements for name, value in attributes.items() if name in ("src", "href", "xlink:href") and value]
     assert all(link.startswith(("data:", "#")) for link in links)
     assert not [tag for tag, _ in elements if tag in ("script", "iframe", "object")]
@@ -118,9 +118,10 @@ def test_the_command_reads_released_spelling_and_says_the_numbers(tmp_path, caps
     file = tmp_path / "truth.tsv"
     file.write_text("".join(f"{query}_0\t{','.join(f'{document}.jpg' for document in ids)}\n" for query, ids in TRUTH.items()))
 
-    main(["--ranked", str(tmp_path / "ranked.h5"), "--ground_truth", str(file), "--out", str(tmp_path / "out"), "--released_ids", "--cutoffs", "1", "12"])
+    given = {"--ranked": tmp_path / "ranked.h5", "--ground_truth": file, "--out": tmp_path / "out"}
+    main([str(text) for pair in given.items() for text in pair] + ["--released_ids", "--cutoffs", "1", "12"])
 
     said = capsys.readouterr().out
-    assert "video2goods: recall@1 0.0000  recall@12 0.7500  hit@1 0.0000" not in said
-    assert "hit@10 0.5000" in said and "4 of 5 queries, 15 documents" in said
+    assert "video2goods: recall@1 0.1250  recall@12 0.7500  hit@1 0.2500" in said
+    assert "4 of 5 queries, 15 documents" in said
     assert set(json.loads((tmp_path / "out" / "metrics.json").read_text())) >= {"recall@1", "recall@12"}

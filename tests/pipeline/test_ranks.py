@@ -15,6 +15,9 @@ import torch
 from pipeline.pack import pack
 from tests.pipeline.little_corpus import SMALL, write_little_corpus
 
+ADAM = ("--optim.lr", "0.01", "--optim.eps", "0.01")
+"""A large eps: Adam divides a gradient that is nothing but rounding by its own size, which makes steps of rounding errors."""
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -38,7 +41,7 @@ def runs(shards: Path) -> dict[int, Path]:
     """The same three steps by 1, 2 and 3 ranks: folder of each run."""
     folders = {ranks: shards.parent / f"run{ranks}" for ranks in (1, 2, 3)}
     for ranks, folder in folders.items():
-        run(ranks, "pipeline.train", *SMALL, "--data", str(shards), "--out", str(folder), "--trainer.max_steps", "3", "--trainer.validate_every", "1000")
+        run(ranks, "pipeline.train", *SMALL, "--data", str(shards), "--out", str(folder), *ADAM, "--trainer.max_steps", "3")
     return folders
 
 
@@ -54,8 +57,8 @@ def test_many_ranks_end_with_the_weights_of_one_process_on_the_whole_batch(runs,
     apart = max((one[name] - many[name]).abs().max().item() for name in one)
 
     assert one.keys() == many.keys()
-    assert moved > 1e-3  # three steps of Adam at 1e-3 move weights by about as much: equality below is not that of runs that stood still
-    assert apart < moved / 50
+    assert moved > 1e-2  # equality below is not that of runs that stood still
+    assert apart < moved / 1000
 
 
 def untrained(folder: Path) -> dict[str, torch.Tensor]:
