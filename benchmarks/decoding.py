@@ -19,7 +19,8 @@ import av
 import decord
 import numpy as np
 
-from launch.logs import run_command, say
+from launch.command import run_command
+from launch.logs import say
 from pipeline.item import VIDEO_SUFFIXES
 from pipeline.media import Decoder, frame_positions
 from pipeline.media.video import probe, read_video_frames

@@ -15,8 +15,6 @@ import numpy as np
 from evaluate.embeddings import ANY_ROLE, FORMAT_VERSION, read_attributes
 from launch.files import read_json
 
-PIECE_BYTES = 1 << 20
-
 
 @dataclass(frozen=True)
 class DumpShard:
@@ -133,12 +131,12 @@ class Dump:
             del block
 
     def _pieces(self, roles: tuple[str, ...], domain: str | None) -> Iterator[np.ndarray]:
-        """The rows as float32, checked, in pieces that the processor's cache holds: read, turned and copied there they cost a third."""
-        piece_rows = max(1, PIECE_BYTES // (4 * self.dim))
+        """The rows as float32, checked, a stored chunk at a time: it is turned into float32 and looked through while in the processor's cache."""
         for shard in self.select(roles, domain):
             with _open(self, shard) as file:
-                for first in range(0, shard.rows, piece_rows):
-                    piece = file["embeddings"][first : first + piece_rows].astype(np.float32)
+                rows = file["embeddings"]
+                for first in range(0, shard.rows, rows.chunks[0]):
+                    piece = rows[first : first + rows.chunks[0]].astype(np.float32)
                     finite = np.isfinite(piece)
                     if not finite.all():
                         row = first + int(np.flatnonzero(~finite.all(axis=1))[0])

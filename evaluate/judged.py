@@ -42,7 +42,7 @@ def judge(ranked: Ranked, truth: GroundTruth) -> Judged:
     queries = decode_ids(ranked.query_ids)
     wanted = [truth.relevant.get(query, ()) for query in queries]
     if not any(wanted):
-        theirs = next(iter(truth.relevant))
+        theirs = next(iter(truth.relevant), "")
         raise ValueError(
             f"{ranked.path}: none of its {len(queries)} queries has a relevant document; its queries are spelled {queries[0]!r}, those of "
             f"the ground truth {theirs!r}; for the spelling of the Real20M release give --released_ids"

@@ -7,7 +7,6 @@ writes OUT/metrics.json, OUT/recall.svg and OUT/report.html (one file with every
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ from evaluate.ground_truth import GroundTruth, read_ground_truth
 from evaluate.judged import judge, summary
 from evaluate.page import Cards, render
 from evaluate.ranked import Ranked
+from launch.command import CommandParser, run_command
 from launch.files import whole_file, write_json
-from launch.logs import run_command, say
+from launch.logs import say
 
 
 def report(
@@ -65,7 +65,7 @@ def shown(ranked: Ranked, truth: GroundTruth, number: int = 24, seed: int = 0) -
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and report."""
-    parser = argparse.ArgumentParser(prog="python -m evaluate.report", description="Metrics and a page of ranked lists.", allow_abbrev=False)
+    parser = CommandParser("python -m evaluate.report", __doc__)
     parser.add_argument("--ranked", required=True, metavar="FILE", help="ranked.h5 that evaluate.search wrote")
     parser.add_argument("--ground_truth", required=True, metavar="FILE", help="`query id TAB relevant ids` lines or TREC qrels")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where metrics.json, recall.svg and report.html go")

@@ -7,7 +7,6 @@ writes OUT/ranked.h5 and OUT/run.trec. Exact inner products in float32; queries 
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,12 @@ import numpy as np
 from evaluate.dump import Dump
 from evaluate.index import Best
 from evaluate.ranked import RankedAttributes, write_ranked, write_trec
-from launch.logs import progress, run_command, say
+from launch.command import CommandParser, run_command
+from launch.logs import progress, say
 
 QUERY_ROLES = ("both", "query")
 DOCUMENT_ROLES = ("both", "document")
-BLOCK_BYTES = 1 << 27
+BLOCK_BYTES = 1 << 28
 
 
 def search(queries: Dump, docs: Dump, out: str | Path, task: str, top_k: int = 1000, block_rows: int = 0, trec: bool = True) -> Path:
@@ -30,7 +30,7 @@ def search(queries: Dump, docs: Dump, out: str | Path, task: str, top_k: int = 1
         out: folder for the results.
         task: `QUERYDOMAIN2DOCUMENTDOMAIN`, e.g. video2goods.
         top_k: results a query; capped at the number of documents.
-        block_rows: documents held at a time; 0 for as many as make 128 MiB. Does not change the results.
+        block_rows: documents held at a time; 0 for as many as make 256 MiB. Does not change the results.
         trec: write the TREC run as well.
 
     Raises ValueError for dumps of two checkpoints or two widths, and where a side has no rows.
@@ -103,13 +103,13 @@ def _renumber(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and search."""
-    parser = argparse.ArgumentParser(prog="python -m evaluate.search", description="Exact search of one dump with another.", allow_abbrev=False)
+    parser = CommandParser("python -m evaluate.search", __doc__)
     parser.add_argument("--queries", required=True, metavar="DUMP", help="folder of the finished dump that holds the queries")
     parser.add_argument("--docs", required=True, metavar="DUMP", help="folder of the finished dump that holds the documents (may be the same)")
     parser.add_argument("--task", required=True, help="QUERYDOMAIN2DOCUMENTDOMAIN, e.g. video2goods or goods2video")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where ranked.h5 and run.trec go")
     parser.add_argument("--top_k", type=int, default=1000, help="results a query, capped at the number of documents (default: %(default)s)")
-    parser.add_argument("--block_rows", type=int, default=0, help="documents held in memory at a time (default: 0, as many as make 128 MiB)")
+    parser.add_argument("--block_rows", type=int, default=0, help="documents held in memory at a time (default: 0, as many as make 256 MiB)")
     parser.add_argument("--no_trec", action="store_true", help="leave the TREC run file out")
     given = parser.parse_args(argv)
     search(Dump(given.queries), Dump(given.docs), given.out, given.task, given.top_k, given.block_rows, trec=not given.no_trec)

@@ -1,10 +1,10 @@
-"""What a person sees: one line a message, a bar with ETA on rank 0, errors of use as one clear line."""
+"""What a person sees: one line a message, a bar with ETA on rank 0."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from tqdm import tqdm
@@ -22,24 +22,10 @@ def say(message: str) -> None:
         sys.stdout.flush()
 
 
-def progress(iterable: Iterable[Any] | None = None, *, total: int | None = None, initial: int = 0, what: str = "", unit: str = "it", quiet: bool = False) -> tqdm:
+def progress(
+    iterable: Iterable[Any] | None = None, *, total: int | None = None, initial: int = 0, what: str = "", unit: str = "it", quiet: bool = False
+) -> tqdm:
     """A tqdm bar on standard error: on rank 0 alone, redrawn ten times a second on a terminal and every ten seconds in a log; none where `quiet`."""
     interval = 0.1 if sys.stderr.isatty() else 10.0
-    return tqdm(iterable, total=total, initial=initial, desc=what, unit=unit, mininterval=interval, disable=quiet or not is_main(), dynamic_ncols=True)
-
-
-def run_command(main: Callable[[list[str] | None], None]) -> None:
-    """Run a stage's `main`; an error of use or of input (ValueError, OSError) becomes one line and exit code 2.
-
-    REELGOODS_TRACEBACK=1 shows where it was raised.
-    """
-    try:
-        main(None)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except (ValueError, OSError) as error:
-        if os.environ.get("REELGOODS_TRACEBACK"):
-            raise
-        if is_main() or isinstance(error, OSError):
-            print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    hidden = quiet or not is_main()
+    return tqdm(iterable, total=total, initial=initial, desc=what, unit=unit, mininterval=interval, disable=hidden, dynamic_ncols=True)

@@ -16,8 +16,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from models.batch_norm import BatchNormMode, hold_batch_norm, synchronise_batch_norm
+from models.feature_memory import FeatureMemory
 from models.freezing import FrozenLayers, leading_modules, unused_parameters
 from models.model_folder import ImageSettings, build_tower, describe_tower, image_settings, load_tower, sentence_pooling
+
+FRAMES_AT_ONCE = 8
+"""Of a frozen tower on a CPU: more frames at once take up to twice the processor time, most of it the kernel's for fresh memory."""
 
 Pooling = Literal["first", "mean", "own"]
 
@@ -110,8 +114,9 @@ class VisionEncoder(Encoder):
         self._options = {"interpolate_pos_encoding": True} if resized and "interpolate_pos_encoding" in takes else {}
         if batch_norm == "synchronised":
             synchronise_batch_norm(tower)
+        self._memory: FeatureMemory | None = None
         probe = torch.zeros(1, 3, images.size, images.size, dtype=torch.uint8)
-        self._complete(self.features(probe), dim=dim, projection=projection, frozen_layers=frozen_layers)
+        self._complete(self._pooled(probe), dim=dim, projection=projection, frozen_layers=frozen_layers)
 
     def forward(self, frames: Tensor) -> Tensor:
         """frames [B, 3, S, S] uint8, RGB -> [B, D]."""
@@ -120,6 +125,23 @@ class VisionEncoder(Encoder):
     def features(self, frames: Tensor) -> Tensor:
         """The tower's pooled feature before the projection: frames [B, 3, S, S] uint8, RGB -> [B, C]."""
         assert frames.dtype == torch.uint8, f"frames are {frames.dtype}; give them as uint8, they are normalised here"
+        if self.frozen_layers != "all":
+            return self._pooled(frames)
+        with torch.no_grad():
+            return self._in_pieces(frames) if self._memory is None else self._memory.features(frames, self._in_pieces)
+
+    def remember_features(self, megabytes: int) -> VisionEncoder:
+        """Keep up to `megabytes` of features, so that a frame seen before is not computed again. Raises ValueError where the tower is trained."""
+        if self.frozen_layers != "all":
+            raise ValueError(f"features can be remembered of a frozen tower alone; this one has frozen_layers {self.frozen_layers}, not all")
+        self._memory = FeatureMemory(megabytes)
+        return self
+
+    def _in_pieces(self, frames: Tensor) -> Tensor:
+        """`_pooled`, on a CPU a few frames at a time: their activations stay in the caches and in memory that malloc hands out again."""
+        return torch.cat([self._pooled(piece) for piece in frames.split(FRAMES_AT_ONCE)]) if frames.device.type == "cpu" else self._pooled(frames)
+
+    def _pooled(self, frames: Tensor) -> Tensor:
         if self._images.reversed_channels:
             frames = frames.flip(1)
         pixels = (frames.float() * self._scale + self._shift).contiguous(memory_format=self._memory_format)

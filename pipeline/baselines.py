@@ -8,7 +8,6 @@ the train split and a system with frozen features; it fits two linear maps on th
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,9 @@ from evaluate.metrics import chance
 from evaluate.ranked import Ranked
 from evaluate.search import domains_of
 from launch import distributed
+from launch.command import CommandParser, run_command
 from launch.files import read_json, write_json
-from launch.logs import run_command, say
+from launch.logs import say
 from launch.seeds import seed_everything
 from pipeline.checkpoint import load_checkpoint
 from pipeline.corpus import open_corpus
@@ -241,9 +241,7 @@ def _as_text(rows: dict[str, dict[str, dict[str, float]]], tasks: list[str]) -> 
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="pipeline.baselines", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("python -m pipeline.baselines", __doc__)
     parser.add_argument("--checkpoint", required=True, help="run folder or one checkpoint folder")
     parser.add_argument("--data", required=True, help="corpus root or packed shard set")
     parser.add_argument("--out", required=True, help="folder for dumps, lists and baselines.json")

@@ -7,7 +7,6 @@ OUT/cards/cards.json = {"video": {id: {"title", "words", "images": ["video-0-0.j
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from evaluate.ground_truth import GroundTruth, read_ground_truth
 from evaluate.ranked import Ranked
 from evaluate.report import shown
 from evaluate.search import domains_of
+from launch.command import CommandParser, run_command
 from launch.files import whole_folder, write_json
-from launch.logs import run_command
 from pipeline.frames import FrameReader
 from pipeline.shards import Sample, ShardSet
 
@@ -72,9 +71,7 @@ def _card(sample: Sample, reader: FrameReader, folder: Path, stem: str) -> dict[
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="pipeline.cards", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("python -m pipeline.cards", __doc__)
     parser.add_argument("--shards", required=True, help="packed split that was searched, e.g. SHARDS/test")
     parser.add_argument("--ranked", required=True, help="ranked.h5 of evaluate.search")
     parser.add_argument("--ground_truth", required=True, help="ground truth of the task")

@@ -142,6 +142,7 @@ def load_weights(system: System, folder: Path) -> None:
     ]
     if missing or unknown or misshapen:
         raise ValueError(
-            f"{folder}: weights do not fit this system: missing {missing or 'none'}; unknown {unknown or 'none'}; misshapen {sorted(misshapen) or 'none'}"
+            f"{folder}: weights do not fit this system: missing {missing or 'none'}; unknown {unknown or 'none'}; "
+            f"misshapen {sorted(misshapen) or 'none'}"
         )
     system.load_state_dict(weights)

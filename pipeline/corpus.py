@@ -32,7 +32,7 @@ class Corpus:
         return split
 
     def pack(self, split: str, settings: Packing) -> Path:
-        """The folder of the packed split, packed now if it is not; all ranks of a job call it together. A val split held out of train comes with train."""
+        """The folder of the packed split, packed now if it is not; all ranks call it together. A val split held out of train comes with train."""
         if self.source is None:
             return splits_of(self.data)[split]
         holdout = settings.holdout_videos if split == "train" and HELD_OUT not in self.splits else 0

@@ -20,7 +20,8 @@ import torch
 
 from evaluate.embeddings import DumpAttributes, finish_dump, is_complete, write_dump_shard
 from launch import distributed
-from launch.logs import is_main, progress, run_command, say
+from launch.command import CommandParser, run_command
+from launch.logs import is_main, progress, say
 from pipeline.checkpoint import Loaded, load_checkpoint
 from pipeline.precision import autocast, resolve_precision
 from pipeline.recipe import Recipe
@@ -185,9 +186,7 @@ def start_embedding(arguments: argparse.Namespace) -> torch.device:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="pipeline.embed", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser("python -m pipeline.embed", __doc__)
     parser.add_argument("--checkpoint", required=True, help="run folder (its best checkpoint, else the latest) or one checkpoint folder")
     parser.add_argument("--shards", required=True, help="packed split, e.g. SHARDS/test")
     parser.add_argument("--domain", required=True, help="goods, video, ...")

@@ -105,10 +105,8 @@ class DocumentOrder(Order):
     def _rows(self, number: int) -> np.ndarray:
         """(shard, row) [n, 2] of the shard's documents that have a query."""
         info = self._shards.shards[number]
-        if info.with_queries == info.samples:
-            rows = np.arange(info.samples)
-        else:
-            rows = np.flatnonzero(np.diff(self._shards.shard(number).query_offsets))
+        whole = info.with_queries == info.samples
+        rows = np.arange(info.samples) if whole else np.flatnonzero(np.diff(self._shards.shard(number).query_offsets))
         return np.stack([np.full(len(rows), number), rows], axis=1)
 
 

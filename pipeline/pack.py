@@ -13,7 +13,6 @@ SHARDS/<split>/rejected.jsonl with the reason.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 import uuid
@@ -23,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from launch import distributed
+from launch.command import CommandParser, run_command
 from launch.files import checksum, read_json, write_json
-from launch.logs import run_command, say
+from launch.logs import say
 from pipeline.listing import Listing, write_listing
 from pipeline.pack_finish import finish, summary
 from pipeline.pack_workers import default_workers, write_shards
@@ -202,7 +202,7 @@ def _changes(was: dict[str, Any], now: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and pack."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.pack", description="Pack a corpus into WebDataset shards.", allow_abbrev=False)
+    parser = CommandParser("python -m pipeline.pack", __doc__)
     parser.add_argument("--data", required=True, metavar="CORPUS", help="root of the corpus")
     parser.add_argument("--out", required=True, metavar="SHARDS", help="folder for the packed splits, outside the corpus")
     parser.add_argument("--source", help="real20m or catalog (default: recognised by the corpus' files)")

@@ -47,6 +47,8 @@ class Encoders:
     """leading blocks of the text tower that are not trained; all = the whole tower but its projection"""
     batch_norm: Literal["frozen", "synchronised"] = "frozen"
     """batch normalisation in a vision tower: running statistics kept as loaded, or statistics over all ranks"""
+    remember_features_mb: int = 0
+    """megabytes for a frozen vision tower's features of frames seen before, which are then not computed again (worth it without random crops)"""
     gradient_checkpointing: bool = False
     """recompute activations in the backward pass: less memory, about a third more time"""
 

@@ -18,7 +18,8 @@ from evaluate.ranked import Ranked
 from evaluate.report import report
 from evaluate.search import domains_of, search
 from launch import distributed
-from launch.logs import is_main, run_command, say
+from launch.command import CommandParser, run_command
+from launch.logs import is_main, say
 from pipeline.cards import write_cards
 from pipeline.checkpoint import Loaded, find_checkpoint, load_checkpoint
 from pipeline.corpus import Corpus, open_corpus
@@ -68,7 +69,7 @@ def retrieve(loaded: Loaded, corpus: Corpus, split: str, task: str, out: Path, a
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="evaluate", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser("evaluate", __doc__)
     parser.add_argument("--task", required=True, help="QUERY2DOCUMENT, e.g. video2goods (the scripts set it)")
     parser.add_argument("--checkpoint", required=True, help="run folder (its best checkpoint, else the latest) or one checkpoint folder")
     parser.add_argument("--data", required=True, help="corpus root (its layout is recognised) or packed shard set")

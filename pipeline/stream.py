@@ -54,11 +54,8 @@ class TrainingSamples(Dataset):
     def _row(self, epoch: int, draw: Draw) -> dict[str, Any]:
         sample = self._shards.shard(draw.shard).sample(draw.row)
         rng = generator(self._seed, epoch, sample.domain, sample.id, draw.query)
-        queries = sample.queries()
-        if draw.query == OWN_QUERY:
-            query = queries[int(rng.integers(len(queries)))]
-        else:
-            query = next(query for query in queries if query.id == draw.query)
+        queries = [query for query in sample.queries() if draw.query in (OWN_QUERY, query.id)]
+        query = queries[int(rng.integers(len(queries)))]
         return self._preparation.sample(sample, rng, query)
 
 

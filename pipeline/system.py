@@ -66,10 +66,10 @@ class System(nn.Module, ABC):
     def describe(self) -> dict[str, Any]:
         """JSON that rebuilds the architecture without the encoders' folders; the weights come from the checkpoint."""
 
-    def save_files(self, folder: Path) -> None:  # noqa: B027 - a system that reads no words has none
+    def save_files(self, folder: Path) -> None:
         """Write what preparation needs beside weights and `describe` (a tokenizer) into a checkpoint's folder."""
 
-    def after_step(self) -> None:  # noqa: B027 - a system without momentum copies or queues has nothing to do here
+    def after_step(self) -> None:
         """Called once after each optimiser step: momentum copies, queues."""
 
     def device(self) -> torch.device:

@@ -8,16 +8,18 @@ A corpus is packed first, into RUN/shards (or --shards DIR). Started again with 
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from pathlib import Path
 
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from launch import distributed
+from launch.command import OneLineErrors, run_command
 from launch.files import read_json
-from launch.logs import is_main, run_command, say
+from launch.logs import is_main, say
 from launch.seeds import seed_everything
 from pipeline.checkpoint import CheckpointFolder, find_checkpoint, load_weights
 from pipeline.corpus import Corpus, open_corpus
@@ -93,8 +95,16 @@ def _same_run(recipe: Recipe, latest: Path) -> None:
         say("changed since the checkpoint: " + "; ".join(f"{name} {was!r} -> {now!r}" for name, (was, now) in changed.items()))
 
 
+class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults in every line, the description as it stands."""
+
+
+class TrainParser(OneLineErrors, ArgumentParser):
+    """jsonargparse's parser: a flag for every field of the recipe, YAML files, one-line errors."""
+
+
 def _parser(recipe: Recipe) -> ArgumentParser:
-    parser = ArgumentParser(prog="train.sh", description=__doc__, allow_abbrev=False)
+    parser = TrainParser(prog="train.sh", description=__doc__, allow_abbrev=False, formatter_class=_HelpFormatter)
     parser.add_argument("--recipe", default=recipe.name, help="recipe and variant, e.g. qcd, qcd:smoke, qcd:photos")
     parser.add_argument("--data", required=True, help="corpus root (its layout is recognised) or packed shard set")
     parser.add_argument("--out", required=True, help="folder of the run: checkpoints, logs, packed shards; an unfinished run there goes on")

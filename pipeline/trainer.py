@@ -54,7 +54,7 @@ class Trainer:
         ranks = distributed.world_size()
         if recipe.stream.batch_size % ranks:
             raise ValueError(
-                f"--stream.batch_size {recipe.stream.batch_size} is not a multiple of the {ranks} ranks; it counts the documents of all ranks together"
+                f"--stream.batch_size {recipe.stream.batch_size} is not a multiple of the {ranks} ranks; it counts those of all ranks"
             )
         self.recipe, self.out, self.device = recipe, Path(out), device
         self.shards, self.validation = shards, validation
@@ -160,7 +160,8 @@ class Trainer:
             kept = self._checkpoint()
             shown = {name: round(value, 4) for name, value in values.items()}
             raise ValueError(
-                f"loss is not finite at step {self.state.step}: {shown}; the weights before it are in {kept}. Try a lower --optim.lr, or --trainer.precision fp32"
+                f"loss is not finite at step {self.state.step}: {shown}; the weights before it are in {kept}; "
+                "try a lower --optim.lr, or --trainer.precision fp32"
             )
         return values
 

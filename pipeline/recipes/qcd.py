@@ -344,6 +344,8 @@ def build(recipe: Recipe, packed_tokenizer: Path | None) -> QCD:
         vision = load_vision(
             encoders.vision, dim=settings.dim, image_size=size, frozen_layers=encoders.frozen_vision_layers, batch_norm=encoders.batch_norm
         )
+    if encoders.remember_features_mb:
+        vision.remember_features(encoders.remember_features_mb)
     if encoders.gradient_checkpointing and not (text.checkpoint_gradients() and vision.checkpoint_gradients()):
         raise ValueError("--encoders.gradient_checkpointing: transformers does not support it for these encoders; leave it out")
     return _assembled(recipe, text, vision, tokenizer)

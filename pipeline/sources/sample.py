@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from launch.files import read_json, whole_folder, write_json
-from launch.logs import progress, run_command, say
+from launch.command import run_command
+from launch.logs import progress, say
 from launch.seeds import generator
 from pipeline.sources.sample_clips import clip_frames, write_clip
 from pipeline.sources.sample_drawing import catalogue_image, product_sprite

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from launch.logs import progress, run_command, say
+from launch.command import run_command
+from launch.logs import progress, say
 
 
 def raising(error: BaseException):

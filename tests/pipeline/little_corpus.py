@@ -35,9 +35,11 @@ def write_little_corpus(root: Path, products: int = 8, clips: int = 3) -> Path:
         queries = [f"item {product}", f"group {product % 2}"]
         for split in ("train", "test"):
             images = [photo(f"goods/{split}{product}.jpg", product)]
-            records.append({"id": f"g{product}", "domain": "goods", "split": split, "title": f"item number {product}", "images": images, "queries": queries})
+            good = {"id": f"g{product}", "domain": "goods", "title": f"item number {product}", "images": images}
+            records.append(good | {"split": split, "queries": queries})
         for clip in range(clips + 1):
             frames = [photo(f"clips/{product}_{clip}_{frame}.jpg", product) for frame in range(3)]
-            record = {"id": f"v{product}_{clip}", "domain": "video", "split": "train" if clip < clips else "test", "images": frames, "queries": queries}
-            records.append(record | ({"title": f"look at item {product}"} if clip % 2 else {}))
+            split = "train" if clip < clips else "test"
+            words = {"title": f"look at item {product}"} if clip % 2 else {}
+            records.append({"id": f"v{product}_{clip}", "domain": "video", "split": split, "images": frames, "queries": queries} | words)
     return write_catalog(root, records, files)

@@ -104,7 +104,7 @@ def test_seed_and_epoch_alone_decide(policy):
 def test_the_ranks_slices_put_together_are_the_batch():
     batch = next(DocumentOrder(corpus(), Stream(batch_size=6), seed=0).batches(0))
 
-    assert sum((Slice(rank, 3).of(batch) for rank in range(3)), []) == batch
+    assert [draw for rank in range(3) for draw in Slice(rank, 3).of(batch)] == batch
     assert [len(Slice(rank, 2).of(batch)) for rank in range(2)] == [3, 3]
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from launch.command import run_command
 from launch.files import read_json
-from launch.logs import run_command
 from pipeline.listing import Listing, write_listing
 from pipeline.pack import main, pack
 from pipeline.shards import ShardSet

@@ -74,7 +74,8 @@ def untrained(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_the_dump_is_the_same_byte_for_byte_from_one_two_and_three_ranks(shards, runs, tmp_path):
     for ranks in (1, 2, 3):
-        run(ranks, "pipeline.embed", *("--checkpoint", str(runs[1]), "--shards", str(shards / "train"), "--domain", "video", "--out", str(tmp_path / str(ranks))))
+        flags = ["--checkpoint", str(runs[1]), "--shards", str(shards / "train"), "--domain", "video"]
+        run(ranks, "pipeline.embed", *flags, "--out", str(tmp_path / str(ranks)))
 
     files = sorted(path.name for path in (tmp_path / "1").glob("video-*.h5"))
     assert len(files) > 3

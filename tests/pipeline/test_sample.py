@@ -10,7 +10,8 @@ import av
 import pytest
 from PIL import Image
 
-from pipeline.sources.sample import FRAMES, main, write_sample
+from pipeline.sources.sample import main, write_sample
+from pipeline.sources.sample_clips import FRAMES
 
 PRODUCTS, CLIPS = 14, 4
 
