@@ -170,7 +170,7 @@ def _digits(scores: np.ndarray, largest: float, end: bytes) -> list[np.ndarray]:
     if not 1 <= groups <= 5 or exponent > 2:
         return [np.char.mod(b"%.9g" + end, scores)]
     values = np.rint(np.abs(scores.astype(np.float64)) * 1000**groups).astype(np.int64)
-    columns = []
+    columns: list[np.ndarray] = []
     for group in range(groups):
         # NumPy divides by a constant several times faster than it takes a remainder.
         higher = values // 1000

@@ -63,6 +63,8 @@ def search(queries: Dump, docs: Dump, out: str | Path, task: str, top_k: int = 1
     )
     path = Path(out) / "ranked.h5"
     searched = docs.id_blocks(DOCUMENT_ROLES, doc_domain)
+    # An older run is taken away first, so that the two files never tell of two searches.
+    path.with_name("run.trec").unlink(missing_ok=True)
     write_ranked(path, query_ids, doc_ids, ranks, scores, searched, docs.id_bytes(DOCUMENT_ROLES, doc_domain), attributes)
     if trec:
         write_trec(path.with_name("run.trec"), query_ids, doc_ids, ranks, scores)
