@@ -25,10 +25,10 @@ from launch import distributed
 from launch.command import CommandParser, run_command
 from launch.files import checksum, read_json, write_json
 from launch.logs import say
-from pipeline.listing import Listing, write_listing
-from pipeline.pack_finish import finish, summary
-from pipeline.pack_workers import default_workers, write_shards
-from pipeline.shard_writer import Job
+from pipeline.packing.finish import finish, summary
+from pipeline.packing.listing import Listing, write_listing
+from pipeline.packing.workers import default_workers, write_shards
+from pipeline.packing.writer import Job
 from pipeline.shards import FORMAT_VERSION, MANIFEST, WORK_FOLDER, is_shard_set
 from pipeline.sources import Source, open_source
 

@@ -46,6 +46,15 @@ class System(nn.Module, ABC):
     normalised: bool = True
     """embeddings have length 1, so that inner products are cosines"""
 
+    @property
+    def feature_dim(self) -> int:
+        """Width of `features`."""
+        raise ValueError(f"{type(self).__name__} has no towers to take features of; leave --probe out")
+
+    def features(self, batch: Batch) -> Tensor:
+        """What the towers give before anything that is trained from scratch, [B, feature_dim]; for a linear probe."""
+        raise ValueError(f"{type(self).__name__} has no towers to take features of; leave --probe out")
+
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named loss terms (scalars), already weighted; the trainer adds them up and logs each by name."""

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from launch.files import read_json, whole_folder, write_json
 from launch.command import run_command
+from launch.files import read_json, whole_folder, write_json
 from launch.logs import progress, say
 from launch.seeds import generator
 from pipeline.sources.sample_clips import clip_frames, write_clip
@@ -59,7 +59,7 @@ class Clip:
     products: tuple[Product, ...]
 
 
-def write_sample(out: str | Path, products: int = 240, clips_per_product: int = 8, seed: int = 0, workers: int = 2) -> Path:
+def write_sample(out: str | Path, products: int = 120, clips_per_product: int = 12, seed: int = 0, workers: int = 2) -> Path:
     """Write the corpus to the folder `out`, which appears when it is whole, and return its path; a corpus of the same settings there is kept.
 
     Args:
@@ -163,40 +163,40 @@ def _draw_product(root: Path, product: Product, clips: Sequence[Clip], seed: int
 
 
 def _write_training_files(root: Path, goods: Sequence[Product], training: Sequence[Clip], seed: int) -> None:
-    """train.txt and cluster.txt: each query with the goods and the clips that it finds."""
+    """train.txt and cluster.txt: each query with the goods and the clips that it finds, and its clusters."""
     clips_of: dict[int, list[int]] = {}
     for clip in training:
         for product in clip.products:
             clips_of.setdefault(product.number, []).append(clip.item)
-    found_goods: dict[str, list[int]] = {}
-    found_clips: dict[str, list[int]] = {}
+    found_goods: dict[str, set[int]] = {}
+    found_clips: dict[str, set[int]] = {}
     clusters: dict[str, Cluster] = {}
-    for product in (product for product in goods if not product.new):
+    for product in goods:
+        if product.new:
+            continue
         for words, cluster in (*product_queries(product), *shared_queries(product)):
             clusters[words] = cluster
-            found_goods.setdefault(words, []).append(FIRST_GOOD + product.number)
-            found_clips.setdefault(words, []).extend(clips_of[product.number])
-        *_, (third, _) = product_queries(product)
+            found_goods.setdefault(words, set()).add(FIRST_GOOD + product.number)
+            found_clips.setdefault(words, set()).update(clips_of[product.number])
+    for product in goods:
         rng = generator(seed, "one side", product.number)
-        if rng.random() < ONE_SIDED_SHARE:
-            (found_goods if rng.random() < 0.5 else found_clips)[third] = []
-    pages = []
+        if not product.new and rng.random() < ONE_SIDED_SHARE:
+            *_, (third, _) = product_queries(product)
+            (found_goods if rng.random() < 0.5 else found_clips)[third] = set()
+    pages, rows = [], []
+    numbers: list[dict[str, int]] = [{}, {}, {}]
     for words in sorted(clusters):
         rng = generator(seed, "page", words)
-        sides = (_page(found, most, rng) for found, most in ((found_goods[words], MOST_GOODS), (found_clips[words], MOST_CLIPS)))
-        pages.append("\t".join((words, *sides)))
-    numbers: dict[tuple[int, str], int] = {}
-    for words in sorted(clusters):
-        for level, name in enumerate(clusters[words]):
-            numbers.setdefault((level, name), sum(known == level for known, _ in numbers))
-    rows = ["\t".join((words, *(str(numbers[level, name]) for level, name in enumerate(clusters[words])))) for words in sorted(clusters)]
+        pages.append("\t".join((words, _page(found_goods[words], MOST_GOODS, rng), _page(found_clips[words], MOST_CLIPS, rng))))
+        levels = (str(known.setdefault(name, len(known))) for known, name in zip(numbers, clusters[words]))
+        rows.append("\t".join((words, *levels)))
     _write_lines(root / "train_file/train.txt", pages)
     _write_lines(root / "train_file/cluster.txt", rows)
 
 
-def _page(found: Sequence[int], most: int, rng: np.random.Generator) -> str:
-    distinct = sorted(set(found))
-    kept = sorted(rng.choice(distinct, most, replace=False).tolist()) if len(distinct) > most else distinct
+def _page(found: set[int], most: int, rng: np.random.Generator) -> str:
+    """One side of a training line: at most `most` of the ids found, `None` where there is none."""
+    kept = sorted(rng.choice(sorted(found), most, replace=False).tolist()) if len(found) > most else sorted(found)
     return ",".join(map(str, kept)) or "None"
 
 
@@ -237,8 +237,8 @@ def main(argv: list[str] | None = None) -> None:
     what = "Write a procedural corpus in the Real20M layout."
     parser = argparse.ArgumentParser(prog="python -m pipeline.sources.sample", description=what, allow_abbrev=False)
     parser.add_argument("--out", required=True, metavar="CORPUS", help="folder to write; it appears when it is whole")
-    parser.add_argument("--products", type=int, default=240, help="number of goods (default: %(default)s)")
-    parser.add_argument("--clips_per_product", type=int, default=8, help="clips of a known product, a quarter to test with (default: %(default)s)")
+    parser.add_argument("--products", type=int, default=120, help="number of goods (default: %(default)s)")
+    parser.add_argument("--clips_per_product", type=int, default=12, help="clips of a known product, a quarter to test with (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw (default: %(default)s)")
     chosen = parser.parse_args(argv)

@@ -19,8 +19,8 @@ from PIL import Image
 
 from launch.command import run_command
 from launch.files import read_json
-from pipeline.listing import Listing, write_listing
 from pipeline.pack import main, pack
+from pipeline.packing.listing import Listing, write_listing
 from pipeline.shards import ShardSet
 from pipeline.sources import open_source
 from tests.pipeline.corpora import clip, picture, real20m_files, write_catalog, write_files

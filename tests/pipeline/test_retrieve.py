@@ -54,7 +54,7 @@ def test_evaluating_again_embeds_nothing_again_and_gives_the_same_numbers(traine
 
 
 def test_an_item_that_cannot_be_read_is_listed_and_replaced_by_nothing(trained, tmp_path):
-    corpus, run = trained
+    _, run = trained
     evaluate("video2goods", trained, tmp_path, "--shown", "1")
     tar = next((tmp_path / "shards/test").glob("video-*.tar"))
     data = bytearray(tar.read_bytes())
@@ -62,9 +62,8 @@ def test_an_item_that_cannot_be_read_is_listed_and_replaced_by_nothing(trained, 
     data[start : start + 3] = b"bad"
     tar.write_bytes(data)
 
-    retrieve.main(
-        ["--task", "goods2video", "--checkpoint", str(run), "--data", str(tmp_path / "shards"), "--out", str(tmp_path / "again"), "--workers", "0", "--shown", "0"]
-    )
+    where = ("--checkpoint", str(run), "--data", str(tmp_path / "shards"), "--out", str(tmp_path / "again"))
+    retrieve.main(["--task", "goods2video", *where, "--workers", "0", "--shown", "0"])
 
     metrics = read_json(tmp_path / "again/metrics.json")
     assert metrics["docs_failed"] == 1 and metrics["docs"] == 11 and metrics["relevant_not_in_docs"] == 6

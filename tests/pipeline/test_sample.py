@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import av
 import pytest
 from PIL import Image
 
+from pipeline.sources import sample
 from pipeline.sources.sample import main, write_sample
 from pipeline.sources.sample_clips import FRAMES
 
@@ -106,6 +109,25 @@ def test_every_training_item_is_found_by_a_query_of_its_own(corpus):
         assert set().union(*(ids(row[side]) for row in exact)) == listed
 
 
+def test_a_query_for_one_product_finds_that_product_alone(corpus):
+    train = {row[0]: row for row in rows(corpus / "train_file/train.txt")}
+    query = {row[0]: row[2] for row in rows(corpus / "test_file/all_goods.txt")}
+
+    for good, words in query.items():
+        if words in train:
+            assert ids(train[words][1]) == {good}
+    assert sum(words in train for words in query.values()) == 12
+
+
+def test_a_query_lists_no_more_than_a_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(sample, "_draw", lambda *_: None)
+
+    train = rows(write_sample(tmp_path / "lists", 240, 4) / "train_file/train.txt")
+
+    assert max(len(ids(row[1])) for row in train) == 12
+    assert max(len(ids(row[2])) for row in train) == 24
+
+
 def test_each_query_has_three_cluster_numbers(corpus):
     clusters = rows(corpus / "train_file/cluster.txt")
 
@@ -162,6 +184,27 @@ def test_a_corpus_that_stands_is_kept_and_anything_else_is_refused(corpus, tmp_p
 
     assert bytes_below(corpus) == before
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_drawing_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(sample, "write_clip", fail)
+
+    with pytest.raises(OSError, match="disk full"):
+        write_sample(tmp_path / "corpus", 2, 2, workers=1)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_says_what_is_wrong_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "pipeline.sources.sample", "--out", str(tmp_path / "corpus"), "--products", "0"]
+
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+
+    assert ended.returncode == 2
+    assert ended.stderr == "error: --products 0: there can be 1 to 1440 different products\n"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from launch.files import checksum
-from pipeline.vocabulary import train_vocabulary
+from pipeline.packing.vocabulary import train_vocabulary
 
 TEXTS = ["Blue kettle", "blue Kettles for tea", "茶壶 blue", "kettle tea café"] * 3
 
@@ -39,7 +39,7 @@ def test_words_are_lower_case_without_accents_and_chinese_characters_stand_alone
 
 def test_three_processes_train_the_same_vocabulary(tmp_path: Path, test_data: Path) -> None:
     program = (
-        "import sys, pathlib; from pipeline.vocabulary import train_vocabulary; "
+        "import sys, pathlib; from pipeline.packing.vocabulary import train_vocabulary; "
         "lines = open(sys.argv[1], encoding='utf-8').read().splitlines()[:1500]; "
         "train_vocabulary(lambda: iter(lines), 1200, pathlib.Path(sys.argv[2]))"
     )

@@ -18,9 +18,9 @@ from typing import Any
 
 from launch.files import whole_path
 from launch.logs import progress
-from pipeline.holdout import hold_out
 from pipeline.item import Query
-from pipeline.listing_truth import write_shared_truth, write_truth
+from pipeline.packing.holdout import hold_out
+from pipeline.packing.truth import write_shared_truth, write_truth
 from pipeline.sources import BadItem, Entry, Rejected, Source
 
 FEWEST_SAMPLES = 64
@@ -60,7 +60,7 @@ def write_listing(path: Path, source: Source, split: str, *, shard_samples: int,
 
     Args:
         shard_samples: most samples in a shard.
-        holdout_videos: clips of split train that become split val; see `pipeline.holdout`.
+        holdout_videos: clips of split train that become split val; see `pipeline.packing.holdout`.
         holdout_goods: goods that are copied into that val split, at most, unless more share a query with its clips.
         stop_at_bad: raise ValueError at the first entry that cannot be listed, in place of listing it as rejected.
     """

@@ -14,8 +14,8 @@ from contextlib import closing
 from multiprocessing.connection import wait as wait_for
 
 from launch.logs import progress
-from pipeline.listing import Listing
-from pipeline.shard_writer import Job, write_shard
+from pipeline.packing.listing import Listing
+from pipeline.packing.writer import Job, write_shard
 
 ITEMS_WORTH_A_PROCESS = 200
 """A process takes a few seconds to start; with fewer items than this for it, that time is not won back."""

@@ -16,11 +16,11 @@ from typing import Any
 
 from launch.files import whole_file, write_json
 from launch.logs import say
-from pipeline.listing import Listing
-from pipeline.shard_writer import read_note
+from pipeline.packing.listing import Listing
+from pipeline.packing.vocabulary import train_vocabulary
+from pipeline.packing.writer import read_note
 from pipeline.shards import FORMAT_VERSION, MANIFEST, WORK_FOLDER, Shard, ShardInfo
 from pipeline.sources import TASKS, Rejected
-from pipeline.vocabulary import train_vocabulary
 
 MOST_TEXTS = 1_000_000
 """Texts that a vocabulary is trained on, at most: every n-th query and sample."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from pipeline.listing_truth import write_specific_truth
+from pipeline.packing.truth import write_specific_truth
 
 _SHARES_A_QUERY = (
     "SELECT 1 FROM links AS own CROSS JOIN links AS other ON other.query = own.query CROSS JOIN items ON items.number = other.item "
@@ -20,7 +20,7 @@ def hold_out(database: sqlite3.Connection, videos: int, goods: int) -> None:
     """Move `videos` clips of the listed split train into split val and copy goods there, with ground truth.
 
     Clips are the first by order key among those that share a query with a good. Goods are all that share a query with a held-out clip,
-    then others by order key until there are `goods`. Ground truth: `listing_truth.write_specific_truth`.
+    then others by order key until there are `goods`. Ground truth: `pipeline.packing.truth`.
 
     Raises ValueError where the clips are too few.
     """

@@ -16,8 +16,8 @@ import numpy as np
 from webdataset import TarWriter
 
 from launch.files import checksum, read_json, whole_path, write_json
-from pipeline.listing import ListedShard, Listing
-from pipeline.shard_members import key_of, members_of
+from pipeline.packing.listing import ListedShard, Listing
+from pipeline.packing.members import key_of, members_of
 from pipeline.shards import WORK_FOLDER, ShardInfo
 from pipeline.sources import BadItem, Entry, Rejected, Source
 

@@ -1,6 +1,6 @@
 """Ground truth in the listing: from a corpus' files, or from queries that items share.
 
-Tables: see `pipeline.listing`. Kinds: "file", "shared queries" and, for held-out clips, "most specific shared query".
+Tables: see `pipeline.packing.listing`. Kinds: "file", "shared queries" and, for held-out clips, "most specific shared query".
 """
 
 from __future__ import annotations
