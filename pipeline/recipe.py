@@ -36,7 +36,8 @@ class Encoders:
     """The towers: transformers model folders, or small ones from scratch."""
 
     vision: str = "scratch"
-    """folder of any transformers vision model (Chinese-CLIP, ViT, MobileNetV2 ...), or "scratch" for a small ConvNeXt V2"""
+    """folder of any transformers vision model (Chinese-CLIP, ViT, MobileNetV2 ...), or "scratch" for a small residual net (scratch:tiny,
+    scratch:small, scratch:medium)"""
     text: str = "scratch"
     """folder of any transformers text model (Chinese-CLIP, BERT, MiniLM ...), or "scratch" for a small BERT and the packed vocabulary"""
     text_pooling: Literal["auto", "first", "mean"] = "auto"
@@ -118,6 +119,8 @@ class Trainer:
     """forwards whose gradients are added up for one optimiser step"""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 where the card or processor computes in it, else fp16 with a loss scale on a GPU, else fp32"""
+    threads: int = 0
+    """threads of a forward on a CPU; 0 = the cores that this node's other ranks and the loading processes leave"""
     channels_last: bool = True
     """memory layout that convolutions prefer"""
     log_every: int = 10

@@ -44,6 +44,8 @@ def train(recipe: Recipe, corpus: Corpus, out: Path, device: str, init: str | No
         shards.require_domains("goods", "video")
         validation = _validation_set(corpus, recipe)
         module, latest = module_of(recipe.name), CheckpointFolder(out).latest()
+        if chosen.type == "cpu":
+            torch.set_num_threads(_threads(recipe))
         seed_everything(recipe.trainer.seed)
         system = module.build(recipe, shards.tokenizer())
         trainer = Trainer(recipe, system, shards, validation, out, chosen)
@@ -64,6 +66,12 @@ def train(recipe: Recipe, corpus: Corpus, out: Path, device: str, init: str | No
         say(f"done: {state.step} steps; {out}/checkpoints holds the latest{' and the best' if state.best_step is not None else ''} checkpoint")
     finally:
         distributed.stop()
+
+
+def _threads(recipe: Recipe) -> int:
+    """More threads than free cores are worse than one: OpenMP's threads wait by spinning."""
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return recipe.trainer.threads or max(1, len(os.sched_getaffinity(0)) // ranks - recipe.stream.workers)
 
 
 def _validation_set(corpus: Corpus, recipe: Recipe) -> ShardSet | None:

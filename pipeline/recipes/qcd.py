@@ -37,10 +37,12 @@ from models.scratch import scratch_text, scratch_vision
 from pipeline.frames import FrameReader
 from pipeline.item import Query
 from pipeline.media.transforms import RandomResizedCropFlip
-from pipeline.recipe import Encoders, Optim, Packing, Recipe, Stream, Trainer
+from pipeline.recipe import Encoders, Evaluation, Optim, Packing, Recipe, Stream, Trainer
 from pipeline.shards import Sample
 from pipeline.system import Batch, Preparation, System
 
+SCRATCH = "scratch"
+"""In place of a model folder: a small tower from scratch."""
 MOST_QUERIES = 64
 """Queries of one document that a batch carries for masking; a document's further ones are not masked."""
 
@@ -309,7 +311,7 @@ def _on_rows(present: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
 def check(recipe: Recipe) -> None:
     """Raise ValueError where a folder that the recipe names is not there, before anything is packed or started."""
     for flag, path in (("--encoders.vision", recipe.encoders.vision), ("--encoders.text", recipe.encoders.text)):
-        if path != "scratch":
+        if not path.startswith(SCRATCH):
             check_folder(path, flag)
 
 
@@ -323,11 +325,11 @@ def build(recipe: Recipe, packed_tokenizer: Path | None) -> QCD:
         ValueError: a folder is missing or does not fit, or there is no vocabulary for a text tower from scratch.
     """
     encoders, settings = recipe.encoders, recipe.system
-    tokenizer = packed_tokenizer if encoders.text == "scratch" else Path(encoders.text)
+    tokenizer = packed_tokenizer if encoders.text == SCRATCH else Path(encoders.text)
     if tokenizer is None:
         raise ValueError("a text encoder from scratch needs the vocabulary that packing trains; pack the train split with --vocab_size above 0")
     vocabulary = len(AutoTokenizer.from_pretrained(tokenizer, local_files_only=True))
-    if encoders.text == "scratch":
+    if encoders.text == SCRATCH:
         text = scratch_text(settings.dim, vocabulary, dropout=settings.dropout)
     else:
         text = load_text(
@@ -338,8 +340,8 @@ def build(recipe: Recipe, packed_tokenizer: Path | None) -> QCD:
             frozen_layers=encoders.frozen_text_layers,
         )
     size = settings.image_size or None
-    if encoders.vision == "scratch":
-        vision = scratch_vision(settings.dim, image_size=size)
+    if encoders.vision.startswith(SCRATCH):
+        vision = scratch_vision(settings.dim, size=encoders.vision.partition(":")[2] or "small", image_size=size)
     else:
         vision = load_vision(
             encoders.vision, dim=settings.dim, image_size=size, frozen_layers=encoders.frozen_vision_layers, batch_norm=encoders.batch_norm
@@ -388,28 +390,43 @@ def smoke() -> Recipe:
     return replace(
         real(),
         name="qcd:smoke",
-        system=QCDSettings(dim=128, image_size=64, query_length=16, title_length=32, heads=4, decoder_width=128, decoder_layers=1),
-        packing=Packing(holdout_videos=60, shard_samples=256),
-        encoders=Encoders(),
-        stream=Stream(batch_size=64, policy="published", workers=1),
-        optim=Optim(lr=1e-3, name="adamw", weight_decay=0.01, schedule="cosine", warmup_steps=20),
-        trainer=Trainer(epochs=1000, max_steps=400, validate_every=200, checkpoint_every=200),
+        system=QCDSettings(dim=128, frames=2, image_size=48, query_length=16, title_length=32, heads=4, decoder_width=64, decoder_layers=1),
+        packing=Packing(holdout_videos=60, shard_samples=256, vocab_size=2000),
+        encoders=Encoders(vision="scratch:tiny"),
+        stream=Stream(batch_size=32, policy="published", workers=1),
+        optim=Optim(lr=4e-3, factors={"text": 0.5}, schedule="cosine", warmup_steps=20, clip_norm=5.0),
+        trainer=Trainer(epochs=1000, max_steps=800, validate_every=200, checkpoint_every=200),
+        evaluation=Evaluation(batch_size=64),
     )
 
 
 def photos() -> Recipe:
-    """For a few thousand photos on a CPU, with pretrained towers (MobileNetV2 and MiniLM, say) that stay mostly as they are."""
+    """For a few thousand photos on a CPU, with pretrained towers (MobileNetV2 and MiniLM, say) that stay as they are: their features of a
+    photo are computed once, and what is trained is everything behind them. No random crops, which would make every frame a new one."""
     return replace(
         real(),
         name="qcd:photos",
         system=QCDSettings(
-            dim=256, goods_words=("title", "description"), query_length=16, title_length=48, heads=4, decoder_width=128, decoder_layers=2
+            dim=256,
+            goods_words=("title", "description"),
+            query_length=16,
+            title_length=48,
+            crop=(1.0, 1.0),
+            heads=4,
+            decoder_width=128,
+            decoder_layers=2,
         ),
         packing=Packing(holdout_videos=60, shard_samples=256),
-        encoders=Encoders(vision="models/mobilenet_v2", text="models/all-MiniLM-L6-v2", frozen_vision_layers="all", frozen_text_layers="all"),
+        encoders=Encoders(
+            vision="models/mobilenet_v2",
+            text="models/all-MiniLM-L6-v2",
+            frozen_vision_layers="all",
+            frozen_text_layers="all",
+            remember_features_mb=512,
+        ),
         stream=Stream(batch_size=64, policy="published", workers=1),
-        optim=Optim(lr=1e-3, name="adamw", weight_decay=0.01, schedule="cosine", warmup_steps=20),
-        trainer=Trainer(epochs=1000, max_steps=300, validate_every=100, checkpoint_every=100),
+        optim=Optim(name="adamw", lr=1e-3, weight_decay=0.01, schedule="cosine", warmup_steps=20),
+        trainer=Trainer(epochs=1000, max_steps=600, validate_every=100, checkpoint_every=100),
     )
 
 
