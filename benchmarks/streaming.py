@@ -22,12 +22,12 @@ import numpy as np
 from PIL import Image
 
 from launch.command import CommandParser, run_command
+from pipeline.documents import DocumentPreparation, DocumentSettings
 from pipeline.media.sampling import frame_positions
 from pipeline.media.video import read_video_frames
 from pipeline.order import order_of
 from pipeline.pack import pack
 from pipeline.recipe import Stream
-from pipeline.recipes.qcd import QCDPreparation, QCDSettings
 from pipeline.shards import ShardSet
 from pipeline.sources.sample import write_sample
 from pipeline.stream import Slice, training_batches
@@ -65,7 +65,7 @@ def stream_rate(shards: ShardSet, size: int, workers: int) -> float:
     settings = Stream(batch_size=BATCH, workers=workers)
     tokenizer = shards.tokenizer()
     assert tokenizer is not None
-    preparation = QCDPreparation(QCDSettings(frames=FRAMES), size, tokenizer, settings)
+    preparation = DocumentPreparation(DocumentSettings(frames=FRAMES), size, tokenizer, settings)
     order = order_of(shards, settings, seed=0)
     batches = training_batches(shards, order, preparation, seed=0, part=Slice(0, 1), epoch=0, workers=workers, prefetch=2)
     warm = 2 * workers

@@ -6,7 +6,7 @@ the two; the fused vector is what is searched. A small decoder reconstructs the 
 
     loss = NCE(query, fusion) + NCE(query, title) + NCE(query, vision) + 10 mean((fusion - vision)^2) + reconstruction(query | vision)
 
-Source: the released program (Real20M), as read in `reference`; where ours differs by default, the field says so and how to get it as released.
+Source: the released program of Real20M; where ours differs by default, the field says so and how to get it as released.
 
 Legend: B documents of this rank, N of all ranks, T frames, D dimensions, L tokens.
 """
@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -34,45 +33,20 @@ from models.frame_integration import FrameIntegration
 from models.model_folder import check_folder
 from models.query_decoder import QueryDecoder
 from models.scratch import scratch_text, scratch_vision
-from pipeline.frames import FrameReader
-from pipeline.item import Query
-from pipeline.media.transforms import RandomResizedCropFlip
-from pipeline.recipe import Encoders, Evaluation, Optim, Packing, Recipe, Stream, Trainer
-from pipeline.shards import Sample
-from pipeline.system import Batch, Preparation, System
+from pipeline.documents import DocumentPreparation, DocumentSettings
+from pipeline.recipe import Encoders, Optim, Packing, Recipe, Stream, Trainer
+from pipeline.system import Batch, System
 
 SCRATCH = "scratch"
 """In place of a model folder: a small tower from scratch."""
-MOST_QUERIES = 64
-"""Queries of one document that a batch carries for masking; a document's further ones are not masked."""
 
 
 @dataclass(frozen=True)
-class QCDSettings:
+class QCDSettings(DocumentSettings):
     """The paper's own settings."""
 
     dim: int = 512
     """dimensions D of the common space"""
-    frames: int = 5
-    """frames T of a clip: one random frame out of each of T equal segments in training, segment centres in evaluation"""
-    image_size: int = 0
-    """side of the square input in pixels; 0 = what the vision encoder's folder says"""
-    query_length: int = 20
-    """tokens of a query at most"""
-    title_length: int = 90
-    """tokens of a document's words at most"""
-    goods_words: tuple[str, ...] = ("title",)
-    """which words of a good are encoded, joined in this order"""
-    video_words: tuple[str, ...] = ("title", "recognised_text", "caption")
-    """which words of a clip are encoded, joined by | in this order"""
-    recognised_length: int = 40
-    """characters kept of recognised text"""
-    keep_words: float = 0.8
-    """probability that each of a clip's words is kept in training; evaluation keeps all"""
-    crop: tuple[float, float] = (0.64, 1.0)
-    """least and largest share of a frame's area that the random crop keeps in training, one crop a clip"""
-    flip: float = 0.5
-    """probability of a horizontal flip in training, one draw a clip"""
     temperature: float = 0.05
     """divides similarities; the release uses 1 / 20"""
     normalise_query: bool = True
@@ -95,78 +69,6 @@ class QCDSettings:
     """attention heads of the decoder and of the frame integration block"""
     dropout: float = 0.1
     """dropout of the decoder and of towers from scratch; pretrained towers keep their own"""
-
-
-class QCDPreparation(Preparation):
-    """Frames, words and query of a document as tensors."""
-
-    def __init__(self, settings: QCDSettings, image_size: int, tokenizer: Path, stream: Stream) -> None:
-        self._settings, self._tokenizer_folder = settings, tokenizer
-        self._tokenizer: Any = None
-        self._size = image_size
-        self._crop = RandomResizedCropFlip(image_size, settings.crop, flip=settings.flip)
-        self._reader = FrameReader(stream.decoder, stream.decode_timeout_s)
-
-    def sample(self, sample: Sample, rng: np.random.Generator | None, query: Query | None) -> dict[str, Any]:
-        words = self.words_of(sample.domain, sample.words(), rng)
-        frames = self._frames(sample, rng)
-        if not words and frames is None:
-            raise ValueError(f"{sample.name} has neither words nor media; leave it out of the corpus")
-        return {
-            "domain": sample.domain,
-            "frames": frames,
-            "words": words,
-            "query": query,
-            "queries": [own.id for own in sample.queries()] if query else [],
-        }
-
-    def words_of(self, domain: str, words: dict[str, str], rng: np.random.Generator | None) -> str:
-        """The words of a document as one text; those that are absent leave no trace. As released: clips drop words in training."""
-        s = self._settings
-        kinds = s.goods_words if domain == "goods" else s.video_words
-        kept = [kind for kind in kinds if words.get(kind)]
-        if rng is not None and domain != "goods":
-            kept = [kind for kind in kept if rng.random() < s.keep_words]
-        return "|".join(words[kind][: s.recognised_length] if kind == "recognised_text" else words[kind] for kind in kept)
-
-    def _frames(self, sample: Sample, rng: np.random.Generator | None) -> np.ndarray | None:
-        """uint8 [T', 3, S, S]: T frames of a clip, the one image of a good; None where there is no media."""
-        count = self._settings.frames if sample.domain == "video" else 1
-        if rng is None:
-            return self._reader.evaluation_frames(sample, count, self._size)
-        return self._reader.training_frames(sample, count, self._crop, rng)
-
-    def collate(self, rows: list[dict[str, Any]]) -> Batch:
-        longest = max((len(row["frames"]) for row in rows if row["frames"] is not None), default=1)
-        frames = np.zeros((len(rows), longest, 3, self._size, self._size), dtype=np.uint8)
-        for place, row in enumerate(rows):
-            if row["frames"] is not None:
-                frames[place] = row["frames"]  # one image is broadcast over the T positions, as published
-        title_ids, title_mask = self._tokens([row["words"] for row in rows], self._settings.title_length)
-        batch = {
-            "frames": torch.from_numpy(frames),
-            "has_vision": torch.tensor([row["frames"] is not None for row in rows]),
-            "title_ids": title_ids,
-            "title_mask": title_mask,
-            "has_words": torch.tensor([bool(row["words"]) for row in rows]),
-        }
-        if rows[0]["query"] is not None:
-            batch["query_ids"], batch["query_mask"] = self._tokens([row["query"].words for row in rows], self._settings.query_length)
-            batch["query"] = torch.tensor([row["query"].id for row in rows])
-            batch["document_queries"] = torch.full((len(rows), MOST_QUERIES), -1)
-            for place, row in enumerate(rows):
-                own = [row["query"].id, *(number for number in row["queries"] if number != row["query"].id)][:MOST_QUERIES]
-                batch["document_queries"][place, : len(own)] = torch.tensor(own)
-        return batch
-
-    def _tokens(self, texts: list[str], length: int) -> tuple[Tensor, Tensor]:
-        if self._tokenizer is None:
-            self._tokenizer = AutoTokenizer.from_pretrained(self._tokenizer_folder, local_files_only=True)
-        encoded = self._tokenizer(texts, padding=True, truncation=True, max_length=length, return_tensors="pt")
-        return encoded["input_ids"], encoded["attention_mask"]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_tokenizer": None}
 
 
 class QCD(System):
@@ -242,9 +144,9 @@ class QCD(System):
         found = {"text": self.text, "vision": self.vision, "frame_integration": self.frame_integration, "fusion": self.fusion}
         return {**found, "decoder": self.decoder} if self.decoder is not None else found
 
-    def preparation(self, training: bool) -> QCDPreparation:
+    def preparation(self, training: bool) -> DocumentPreparation:
         size = self.settings.image_size or self.vision.image_size
-        return QCDPreparation(self.settings, size, self.tokenizer, self._stream)
+        return DocumentPreparation(self.settings, size, self.tokenizer, self._stream)
 
     def describe(self) -> dict[str, Any]:
         return {"text": self.text.describe(), "vision": self.vision.describe()}
@@ -390,13 +292,14 @@ def smoke() -> Recipe:
     return replace(
         real(),
         name="qcd:smoke",
-        system=QCDSettings(dim=128, frames=2, image_size=48, query_length=16, title_length=32, heads=4, decoder_width=64, decoder_layers=1),
+        system=QCDSettings(
+            dim=128, frames=2, image_size=48, query_length=16, title_length=32, heads=4, decoder_width=64, decoder_layers=1, dropout=0.0
+        ),
         packing=Packing(holdout_videos=60, shard_samples=256, vocab_size=2000),
         encoders=Encoders(vision="scratch:tiny"),
         stream=Stream(batch_size=32, policy="published", workers=1),
-        optim=Optim(lr=4e-3, factors={"text": 0.5}, schedule="cosine", warmup_steps=20, clip_norm=5.0),
+        optim=Optim(name="adamw", lr=4e-3, factors={"text": 0.5}, weight_decay=0.01, schedule="cosine", warmup_steps=20),
         trainer=Trainer(epochs=1000, max_steps=800, validate_every=200, checkpoint_every=200),
-        evaluation=Evaluation(batch_size=64),
     )
 
 
