@@ -9,7 +9,6 @@ they do not.
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -19,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from launch.command import run_command
+from launch.command import CommandParser, run_command
 from launch.files import read_json, whole_folder, write_json
 from launch.logs import progress, say
 from launch.seeds import generator
-from pipeline.sources.sample_clips import clip_frames, write_clip
-from pipeline.sources.sample_drawing import catalogue_image, product_sprite
-from pipeline.sources.sample_goods import Product, catalogue
-from pipeline.sources.sample_words import Cluster, clip_lines, goods_lines, product_queries, shared_queries
+from pipeline.sources.procedural.clips import clip_frames, write_clip
+from pipeline.sources.procedural.drawing import catalogue_image, product_sprite
+from pipeline.sources.procedural.goods import Product, catalogue
+from pipeline.sources.procedural.words import Cluster, clip_lines, goods_lines, product_queries, shared_queries
 
 NEW_SHARE = 0.15
 """Share of the products that occur in no training file."""
@@ -235,7 +234,7 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and write the corpus."""
     what = "Write a procedural corpus in the Real20M layout."
-    parser = argparse.ArgumentParser(prog="python -m pipeline.sources.sample", description=what, allow_abbrev=False)
+    parser = CommandParser("python -m pipeline.sources.sample", what)
     parser.add_argument("--out", required=True, metavar="CORPUS", help="folder to write; it appears when it is whole")
     parser.add_argument("--products", type=int, default=120, help="number of goods (default: %(default)s)")
     parser.add_argument("--clips_per_product", type=int, default=12, help="clips of a known product, a quarter to test with (default: %(default)s)")

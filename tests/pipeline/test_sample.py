@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from pipeline.sources import sample
+from pipeline.sources.procedural.clips import FRAMES
 from pipeline.sources.sample import main, write_sample
-from pipeline.sources.sample_clips import FRAMES
 
 PRODUCTS, CLIPS, SEED = 14, 4, 1
 

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
 from launch.seeds import generator
-from pipeline.sources.sample_goods import PALETTES, PATTERNS, Colour, Product
-from pipeline.sources.sample_silhouettes import Arc, Ellipse, Line, Polygon, Rounded, Stroke, silhouette
+from pipeline.sources.procedural.goods import PALETTES, PATTERNS, Colour, Product
+from pipeline.sources.procedural.silhouettes import Arc, Ellipse, Line, Polygon, Rounded, Stroke, silhouette
 
 SPRITE = 144
 """Width and height of a product's picture, pixels."""

@@ -14,8 +14,8 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipeline.sources.sample_drawing import clutter_sprite
-from pipeline.sources.sample_goods import PALETTES, Colour
+from pipeline.sources.procedural.drawing import clutter_sprite
+from pipeline.sources.procedural.goods import PALETTES, Colour
 
 SIDE = 112
 """Width and height of a clip, pixels."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from launch.seeds import generator
-from pipeline.sources.sample_goods import EMBLEMS, PATTERNS, Product, Term
+from pipeline.sources.procedural.goods import EMBLEMS, PATTERNS, Product, Term
 
 Choice = TypeVar("Choice")
 

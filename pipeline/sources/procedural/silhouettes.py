@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.sources.sample_goods import Product
+from pipeline.sources.procedural.goods import Product
 
 Box = tuple[float, float, float, float]
 Points = tuple[tuple[float, float], ...]
