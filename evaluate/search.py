@@ -22,7 +22,9 @@ DOCUMENT_ROLES = ("both", "document")
 BLOCK_BYTES = 1 << 28
 
 
-def search(queries: Dump, docs: Dump, out: str | Path, task: str, top_k: int = 1000, block_rows: int = 0, trec: bool = True) -> Path:
+def search(
+    queries: Dump, docs: Dump, out: str | Path, task: str, top_k: int = 1000, block_rows: int = 0, trec: bool = True, quiet: bool = False
+) -> Path:
     """Write the best `top_k` documents of every query to OUT/ranked.h5 (and OUT/run.trec); returns ranked.h5's path.
 
     Args:
@@ -32,6 +34,7 @@ def search(queries: Dump, docs: Dump, out: str | Path, task: str, top_k: int = 1
         top_k: results a query; capped at the number of documents.
         block_rows: documents held at a time; 0 for as many as make 256 MiB. Does not change the results.
         trec: write the TREC run as well.
+        quiet: no message and no progress bar.
 
     Raises ValueError for dumps of two checkpoints or two widths, and where a side has no rows.
     """
@@ -48,9 +51,9 @@ def search(queries: Dump, docs: Dump, out: str | Path, task: str, top_k: int = 1
         if not dump.count(roles, domain):
             raise ValueError(f"{dump.folder} holds no {domain} {side}, which {task} needs; its domains are {', '.join(dump.domains)}")
     number = docs.count(DOCUMENT_ROLES, doc_domain)
-    if number < top_k:
+    if number < top_k and not quiet:
         say(f"{task}: {number} documents are fewer than --top_k {top_k}, so every list holds all {number}")
-    scores, rows = _best(queries, docs, query_domain, doc_domain, min(top_k, number), block_rows)
+    scores, rows = _best(queries, docs, query_domain, doc_domain, min(top_k, number), block_rows, quiet)
     used, ranks = _renumber(rows)
     query_ids = queries.ids(QUERY_ROLES, query_domain)
     doc_ids = docs.ids_at(used, DOCUMENT_ROLES, doc_domain)
@@ -68,7 +71,8 @@ def search(queries: Dump, docs: Dump, out: str | Path, task: str, top_k: int = 1
     write_ranked(path, query_ids, doc_ids, ranks, scores, searched, docs.id_bytes(DOCUMENT_ROLES, doc_domain), attributes)
     if trec:
         write_trec(path.with_name("run.trec"), query_ids, doc_ids, ranks, scores)
-    say(f"{task}: best {scores.shape[1]} of {number} documents for each of {len(scores)} queries -> {path}")
+    if not quiet:
+        say(f"{task}: best {scores.shape[1]} of {number} documents for each of {len(scores)} queries -> {path}")
     return path
 
 
@@ -80,11 +84,11 @@ def domains_of(task: str) -> tuple[str, str]:
     return query_domain, doc_domain
 
 
-def _best(queries: Dump, docs: Dump, query_domain: str, doc_domain: str, k: int, block_rows: int) -> tuple[np.ndarray, np.ndarray]:
+def _best(queries: Dump, docs: Dump, query_domain: str, doc_domain: str, k: int, block_rows: int, quiet: bool) -> tuple[np.ndarray, np.ndarray]:
     """(scores float32 [Q, k], rows int64 [Q, k]) over all documents."""
     rows = block_rows or max(1, BLOCK_BYTES // (4 * docs.dim))
     best = Best(np.concatenate([block for _, block in queries.blocks(QUERY_ROLES, rows, query_domain)]), k)
-    with progress(total=docs.count(DOCUMENT_ROLES, doc_domain), what="search", unit="doc") as bar:
+    with progress(total=docs.count(DOCUMENT_ROLES, doc_domain), what="search", unit="doc", quiet=quiet) as bar:
         for first, block in docs.blocks(DOCUMENT_ROLES, rows, doc_domain):
             best.add(block, first)
             bar.update(len(block))

@@ -57,7 +57,7 @@ def validate(system: System, shards: ShardSet, recipe: Recipe, out: Path, name: 
 
 def evaluate_dumps(queries: Path, docs: Path, task: str, truth: Path, out: Path) -> dict[str, float]:
     """The metrics of `task` from two dumps, as in metrics.json (numbers alone); ranked.h5 goes to `out`."""
-    ranked = Ranked(search(Dump(queries), Dump(docs), out, task, trec=False))
+    ranked = Ranked(search(Dump(queries), Dump(docs), out, task, trec=False, quiet=True))
     values = summary(ranked, judge(ranked, read_ground_truth(truth)))
     return {key: value for key, value in values.items() if isinstance(value, int | float) and not isinstance(value, bool)}
 
