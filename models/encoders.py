@@ -38,6 +38,7 @@ class Encoder(nn.Module):
     def __init__(self, tower: PreTrainedModel) -> None:
         super().__init__()
         self.tower = tower.eval()
+        self._memory: FeatureMemory | None = None
 
     def _complete(self, pooled: Tensor, *, dim: int, projection: nn.Linear | None, frozen_layers: FrozenLayers) -> None:
         """Add the projection and freeze: `pooled` is the tower's feature of a probe, [1, C]; a given projection is taken where it fits."""
@@ -61,6 +62,12 @@ class Encoder(nn.Module):
             module.training = False
         hold_batch_norm(self.tower)
         return self
+
+    def remember_features(self, megabytes: int) -> None:
+        """Keep up to `megabytes` of features, so that an input seen before is not computed again. Raises ValueError where the tower is trained."""
+        if self.frozen_layers != "all":
+            raise ValueError(f"features can be remembered of a frozen tower alone; this one has frozen_layers {self.frozen_layers}, not all")
+        self._memory = FeatureMemory(megabytes)
 
     def checkpoint_gradients(self) -> bool:
         """Have the tower keep less for the backward pass and compute it again. True where transformers supports it for this model."""
@@ -114,7 +121,6 @@ class VisionEncoder(Encoder):
         self._options = {"interpolate_pos_encoding": True} if resized and "interpolate_pos_encoding" in takes else {}
         if batch_norm == "synchronised":
             synchronise_batch_norm(tower)
-        self._memory: FeatureMemory | None = None
         probe = torch.zeros(1, 3, images.size, images.size, dtype=torch.uint8)
         self._complete(self._pooled(probe), dim=dim, projection=projection, frozen_layers=frozen_layers)
 
@@ -128,14 +134,9 @@ class VisionEncoder(Encoder):
         if self.frozen_layers != "all":
             return self._pooled(frames)
         with torch.no_grad():
-            return self._in_pieces(frames) if self._memory is None else self._memory.features(frames, self._in_pieces)
-
-    def remember_features(self, megabytes: int) -> VisionEncoder:
-        """Keep up to `megabytes` of features, so that a frame seen before is not computed again. Raises ValueError where the tower is trained."""
-        if self.frozen_layers != "all":
-            raise ValueError(f"features can be remembered of a frozen tower alone; this one has frozen_layers {self.frozen_layers}, not all")
-        self._memory = FeatureMemory(megabytes)
-        return self
+            if self._memory is None:
+                return self._in_pieces(frames)
+            return self._memory.features(list(frames), lambda places: self._in_pieces(frames[places]))
 
     def _in_pieces(self, frames: Tensor) -> Tensor:
         """`_pooled`, on a CPU a few frames at a time: their activations stay in the caches and in memory that malloc hands out again."""
@@ -217,6 +218,18 @@ class TextEncoder(Encoder):
             raise ValueError(f"texts of {ids.shape[1]} tokens, but {type(self.tower).__name__} has positions for {self.max_tokens}; cut them shorter")
         mask = mask.clone()
         mask[:, 0] |= ~mask.any(dim=1)
+        # Where padding is attended a feature depends on how far its batch is padded, so there is nothing to remember.
+        if self._memory is None or self.attend_padding:
+            return self._pooled(ids, mask)
+        tokens = [row[: int(own.nonzero().max()) + 1] for row, own in zip(ids, mask)]
+
+        def compute(places: list[int]) -> Tensor:
+            longest = max(len(tokens[place]) for place in places)
+            return self._pooled(ids[places, :longest], mask[places, :longest])
+
+        return self._memory.features(tokens, compute)
+
+    def _pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
         output = self.tower(input_ids=ids, attention_mask=torch.ones_like(mask) if self.attend_padding else mask)
         if self.pooling == "own":
             return output.pooler_output

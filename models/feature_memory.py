@@ -1,6 +1,6 @@
 """Features that a frozen tower has computed before, looked up instead of computed again.
 
-Legend: B frames, S pixels a side, C features.
+Legend: B inputs, C features.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from torch import Tensor
 
 
 class FeatureMemory:
-    """Remembers a tower's feature of every frame by the frame's bytes, up to a size; when it is full, further frames are computed each time.
+    """Remembers a tower's feature of every input by the input's bytes, up to a size; when it is full, further inputs are computed each time.
 
-    For a few thousand photos and a frozen tower: from the second time on a frame costs a hash, not a forward. Random crops are never seen
-    twice, so it helps only without them. The features are those of a forward without gradient; nothing of it goes into a checkpoint.
+    For a few thousand photos and texts and a frozen tower: from the second time on an input costs a hash, not a forward. Random crops are
+    never seen twice, so it helps only without them. The features are those of a forward without gradient; nothing of it goes into a
+    checkpoint.
 
     Args:
         megabytes: most memory that features may take.
@@ -27,13 +28,13 @@ class FeatureMemory:
         self._known: dict[bytes, Tensor] = {}
 
     @torch.no_grad()
-    def features(self, frames: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        """[B, C] for frames uint8 [B, 3, S, S]; `compute` is asked for those that are new, each once."""
-        keys = [hashlib.blake2b(frame.numpy().tobytes(), digest_size=16).digest() for frame in frames.cpu()]
+    def features(self, inputs: list[Tensor], compute: Callable[[list[int]], Tensor]) -> Tensor:
+        """[B, C] for B inputs (tensors of any shape); `compute` is asked for the places of those that are new, each once, and gives [n, C]."""
+        keys = [hashlib.blake2b(one.cpu().contiguous().numpy().tobytes(), digest_size=16).digest() for one in inputs]
         places = {key: place for place, key in reversed(list(enumerate(keys))) if key not in self._known}
         fresh: dict[bytes, Tensor] = {}
         if places:
-            fresh = dict(zip(places, compute(frames[list(places.values())])))
+            fresh = dict(zip(places, compute(list(places.values()))))
         rows = torch.stack([fresh[key] if key in fresh else self._known[key] for key in keys])
         for key, feature in fresh.items():
             size = feature.numel() * feature.element_size()

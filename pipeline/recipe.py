@@ -49,7 +49,8 @@ class Encoders:
     batch_norm: Literal["frozen", "synchronised"] = "frozen"
     """batch normalisation in a vision tower: running statistics kept as loaded, or statistics over all ranks"""
     remember_features_mb: int = 0
-    """megabytes for a frozen vision tower's features of frames seen before, which are then not computed again (worth it without random crops)"""
+    """megabytes that each tower which is frozen as a whole may take for features of frames or words seen before, which are then not computed
+    again (worth it for small corpora, without random crops)"""
     gradient_checkpointing: bool = False
     """recompute activations in the backward pass: less memory, about a third more time"""
 

@@ -248,8 +248,9 @@ def build(recipe: Recipe, packed_tokenizer: Path | None) -> QCD:
         vision = load_vision(
             encoders.vision, dim=settings.dim, image_size=size, frozen_layers=encoders.frozen_vision_layers, batch_norm=encoders.batch_norm
         )
-    if encoders.remember_features_mb:
-        vision.remember_features(encoders.remember_features_mb)
+    for tower in (text, vision):
+        if encoders.remember_features_mb and tower.frozen_layers == "all":
+            tower.remember_features(encoders.remember_features_mb)
     if encoders.gradient_checkpointing and not (text.checkpoint_gradients() and vision.checkpoint_gradients()):
         raise ValueError("--encoders.gradient_checkpointing: transformers does not support it for these encoders; leave it out")
     return _assembled(recipe, text, vision, tokenizer)
@@ -315,9 +316,11 @@ def photos() -> Recipe:
             query_length=16,
             title_length=48,
             crop=(1.0, 1.0),
+            flip=0.0,
+            temperature=0.1,
             heads=4,
-            decoder_width=128,
-            decoder_layers=2,
+            decoder_width=64,
+            decoder_layers=1,
         ),
         packing=Packing(holdout_videos=60, shard_samples=256),
         encoders=Encoders(
@@ -327,7 +330,7 @@ def photos() -> Recipe:
             frozen_text_layers="all",
             remember_features_mb=512,
         ),
-        stream=Stream(batch_size=64, policy="published", workers=1),
+        stream=Stream(batch_size=64, policy="published", domains="mixed", workers=1),
         optim=Optim(name="adamw", lr=1e-3, weight_decay=0.01, schedule="cosine", warmup_steps=20),
         trainer=Trainer(epochs=1000, max_steps=600, validate_every=100, checkpoint_every=100),
     )
