@@ -9,7 +9,7 @@ Legend: Q queries, K results a query, N documents searched, U of them in a list,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from urllib.parse import quote_from_bytes
@@ -142,12 +142,12 @@ def write_trec(path: str | Path, query_ids: np.ndarray, doc_ids: np.ndarray, ran
     query_names = np.array([name + b" Q0 " for name in _quoted(query_ids).tolist()])
     doc_names = np.array([name + b" " for name in [*_quoted(doc_ids).tolist(), b""]])
     places = np.array([b"%d " % place for place in range(1, ranks.shape[1] + 1)])
-    end = b" " + tag.encode() + b"\n"
     largest = float(np.abs(scores, where=ranks >= 0, out=np.zeros_like(scores)).max(initial=0))
+    spell = _speller(largest, b" " + tag.encode() + b"\n")
     with whole_file(path, "wb") as file:
         for first in range(0, len(query_names), TREC_QUERIES_AT_ONCE):
             chosen = slice(first, first + TREC_QUERIES_AT_ONCE)
-            columns = (query_names[chosen, None], doc_names[ranks[chosen]], places, *_digits(scores[chosen], largest, end))
+            columns = (query_names[chosen, None], doc_names[ranks[chosen]], places, *spell(scores[chosen]))
             file.write(_lines(columns, ranks[chosen] >= 0))
 
 
@@ -159,25 +159,30 @@ def _lines(columns: Sequence[np.ndarray], kept: np.ndarray) -> bytes:
     return (lines if kept.all() else lines[kept]).tobytes().translate(None, b"\0")
 
 
-def _digits(scores: np.ndarray, largest: float, end: bytes) -> list[np.ndarray]:
-    """Columns that spell `scores` [n, K]: sign, whole part and point, then groups of three digits, the last one with `end` behind it.
+def _speller(largest: float, end: bytes) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """A function that makes columns of scores [n, K]: sign, whole part and point, then groups of three digits, `end` behind the last.
 
-    Groups are looked up, so that five million numbers take a second instead of ten. Where the largest score has no ordinary size, they
-    are spelt one by one.
+    Groups are looked up, so that five million numbers take a second instead of ten. Where the `largest` of all scores has no ordinary
+    size, they are spelt one by one.
     """
     exponent = int(np.floor(np.log10(largest))) if largest > 0 else 0
     groups = -(-(SIGNIFICANT_DIGITS - 1 - exponent) // 3)
     if not 1 <= groups <= 5 or exponent > 2:
-        return [np.char.mod(b"%.9g" + end, scores)]
-    values = np.rint(np.abs(scores.astype(np.float64)) * 1000**groups).astype(np.int64)
-    columns: list[np.ndarray] = []
-    for group in range(groups):
-        # NumPy divides by a constant several times faster than it takes a remainder.
-        higher = values // 1000
-        columns.insert(0, np.array([b"%03d" % number + (b"" if group else end) for number in range(1000)])[values - 1000 * higher])
-        values = higher
+        return lambda scores: [np.char.mod(b"%.9g" + end, scores)]
     signed = np.array([sign + b"%d." % number for sign in (b"", b"-") for number in range(1001)])
-    return [signed[values + 1001 * (scores < 0)], *columns]
+    inner, last = (np.array([b"%03d" % number + behind for number in range(1000)]) for behind in (b"", end))
+
+    def spell(scores: np.ndarray) -> list[np.ndarray]:
+        values = np.rint(np.abs(scores.astype(np.float64)) * 1000**groups).astype(np.int64)
+        columns: list[np.ndarray] = []
+        for group in range(groups):
+            # NumPy divides by a constant several times faster than it takes a remainder.
+            higher = values // 1000
+            columns.insert(0, (inner if group else last)[values - 1000 * higher])
+            values = higher
+        return [signed[values + 1001 * (scores < 0)], *columns]
+
+    return spell
 
 
 def _quoted(ids: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from launch.logs import progress, say
 
 QUERY_ROLES = ("both", "query")
 DOCUMENT_ROLES = ("both", "document")
-BLOCK_BYTES = 1 << 28
+BLOCK_BYTES = 1 << 29
 
 
 def search(
@@ -32,7 +32,7 @@ def search(
         out: folder for the results.
         task: `QUERYDOMAIN2DOCUMENTDOMAIN`, e.g. video2goods.
         top_k: results a query; capped at the number of documents.
-        block_rows: documents held at a time; 0 for as many as make 256 MiB. Does not change the results.
+        block_rows: documents held at a time; 0 for as many as make 512 MiB. Does not change the results.
         trec: write the TREC run as well.
         quiet: no message and no progress bar.
 
@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--task", required=True, help="QUERYDOMAIN2DOCUMENTDOMAIN, e.g. video2goods or goods2video")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where ranked.h5 and run.trec go")
     parser.add_argument("--top_k", type=int, default=1000, help="results a query, capped at the number of documents (default: %(default)s)")
-    parser.add_argument("--block_rows", type=int, default=0, help="documents held in memory at a time (default: 0, as many as make 256 MiB)")
+    parser.add_argument("--block_rows", type=int, default=0, help="documents held in memory at a time (default: 0, as many as make 512 MiB)")
     parser.add_argument("--no_trec", action="store_true", help="leave the TREC run file out")
     given = parser.parse_args(argv)
     search(Dump(given.queries), Dump(given.docs), given.out, given.task, given.top_k, given.block_rows, trec=not given.no_trec)

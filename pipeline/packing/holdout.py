@@ -36,6 +36,8 @@ def hold_out(database: sqlite3.Connection, videos: int, goods: int) -> None:
             held_out += 1
     clips.close()  # SQLite drops no table under an open query
     (listed,) = database.execute("SELECT COUNT(*) FROM places WHERE split = 'train' AND domain = 'video'").fetchone()
+    if listed == 0:
+        raise ValueError("the train split has no clip (domain video); training needs goods and clips, and holding clips out needs clips")
     if held_out < videos or listed == videos:
         raise ValueError(
             f"--holdout_videos {videos}: the train split has {listed} clips, and clips to hold out need a query that goods share "
