@@ -115,34 +115,30 @@ class Dump:
         One block is held at a time if the caller lets go of it (`del`) before it asks for the next.
         Raises ValueError naming shard, row and id for an embedding that is not finite.
         """
-        total = self.count(roles, domain)
-        pieces = self._pieces(roles, domain)
-        rest = np.zeros((0, self.dim), np.float32)
-        for first in range(0, total, rows_per_block):
-            block = np.empty((min(rows_per_block, total - first), self.dim), np.float32)
-            filled = 0
-            while filled < len(block):
-                piece = rest if len(rest) else next(pieces)
-                taken = min(len(piece), len(block) - filled)
-                block[filled : filled + taken] = piece[:taken]
-                rest = piece[taken:]
-                filled += taken
-            yield first, block
-            del block
-
-    def _pieces(self, roles: tuple[str, ...], domain: str | None) -> Iterator[np.ndarray]:
-        """The rows as float32, checked, a stored chunk at a time: it is turned into float32 and looked through while in the processor's cache."""
+        left, start, filled = self.count(roles, domain), 0, 0
+        block: np.ndarray | None = None
         for shard in self.select(roles, domain):
             with _open(self, shard) as file:
                 rows = file["embeddings"]
-                for first in range(0, shard.rows, rows.chunks[0]):
-                    piece = rows[first : first + rows.chunks[0]].astype(np.float32)
-                    finite = np.isfinite(piece)
-                    if not finite.all():
-                        row = first + int(np.flatnonzero(~finite.all(axis=1))[0])
+                # A stored chunk at a time, through one buffer, is turned into float32 and looked through while in the processor's cache.
+                chunk = np.empty(rows.chunks, rows.dtype)
+                first = 0
+                while first < shard.rows:
+                    if block is None:
+                        block = np.empty((min(rows_per_block, left), self.dim), np.float32)
+                    number = min(len(chunk), shard.rows - first, len(block) - filled)
+                    rows.read_direct(chunk, np.s_[first : first + number], np.s_[:number])
+                    piece = block[filled : filled + number]
+                    piece[:] = chunk[:number]
+                    if not np.isfinite(piece).all():
+                        row = first + int(np.flatnonzero(~np.isfinite(piece).all(axis=1))[0])
                         name = file["ids"][row].decode()
                         raise ValueError(f"{shard.path}: the embedding of row {row} ({name!r}) is not finite; embed this shard again")
-                    yield piece
+                    first, filled = first + number, filled + number
+                    if filled == len(block):
+                        del piece
+                        yield start, block
+                        left, start, filled, block = left - filled, start + filled, 0, None
 
 
 def _open(dump: Dump, shard: DumpShard) -> h5py.File:

@@ -48,13 +48,13 @@ def judge(ranked: Ranked, truth: GroundTruth) -> Judged:
             f"the ground truth {theirs!r}; for the spelling of the Real20M release give --released_ids"
         )
     numbers = {text: number for number, text in enumerate({text.encode(): None for ids in wanted for text in ids})}
-    in_lists = _numbers_of(ranked.doc_ids, numbers)
     rows = np.full(len(numbers), -1, np.int64)
-    rows[in_lists[in_lists >= 0]] = np.flatnonzero(in_lists >= 0)
+    for row, text in enumerate(ranked.doc_ids.tolist()):
+        if text in numbers:
+            rows[numbers[text]] = row
     searched = np.zeros(len(numbers), bool)
     for ids in ranked.searched_ids():
-        present = _numbers_of(ids, numbers)
-        searched[present[present >= 0]] = True
+        searched[[numbers[text] for text in ids.tolist() if text in numbers]] = True
     chosen = [np.array([numbers[text.encode()] for text in ids], np.int64) for ids in wanted]
     reached = np.array([searched[own].sum() for own in chosen], np.int64)
     found = find(ranked.ranks(), [rows[own] for own in chosen])
@@ -85,7 +85,3 @@ def summary(ranked: Ranked, judged: Judged, split: str = "", cutoffs: Sequence[i
         "search": f"exact {attributes.metric}",
         "checkpoint": attributes.checkpoint,
     }
-
-
-def _numbers_of(ids: np.ndarray, numbers: dict[bytes, int]) -> np.ndarray:
-    return np.fromiter((numbers.get(text, -1) for text in ids.tolist()), np.int64, len(ids))

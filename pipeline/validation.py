@@ -63,5 +63,5 @@ def evaluate_dumps(queries: Path, docs: Path, task: str, truth: Path, out: Path)
 
 
 def better(metric: str, value: float, best: float) -> bool:
-    """True where `value` beats `best`: lower for median_rank, higher for all others."""
-    return value < best if metric.endswith("median_rank") else value > best
+    """True where `value` is as good as `best` or better (lower for median_rank, higher for all others): of equals the one trained longer is kept."""
+    return value <= best if metric.endswith("median_rank") else value >= best

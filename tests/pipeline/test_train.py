@@ -97,7 +97,7 @@ def test_validation_recall_is_logged_and_names_the_best_checkpoint(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     seen = {line["step"]: line["validation/video2goods/recall@10"] for line in lines if "validation/video2goods/recall@10" in line}
     assert set(seen) == {2, 4}
-    best = max(seen, key=lambda step: (seen[step], -step))
+    best = max(seen, key=lambda step: (seen[step], step))
     assert find_checkpoint(tmp_path / "run").name == f"step-{best:08d}"
     assert read_json(tmp_path / "run/shards/val/manifest.json")["counts"] == {"goods": 12, "video": 12}
 
