@@ -300,7 +300,7 @@ def smoke() -> Recipe:
         encoders=Encoders(vision="scratch:tiny"),
         stream=Stream(batch_size=32, policy="published", workers=1),
         optim=Optim(name="adamw", lr=4e-3, factors={"text": 0.5}, weight_decay=0.01, schedule="cosine", warmup_steps=20),
-        trainer=Trainer(epochs=1000, max_steps=640, validate_every=160, checkpoint_every=160),
+        trainer=Trainer(epochs=1000, max_steps=640, validate_every=320, checkpoint_every=160),
     )
 
 
