@@ -67,7 +67,7 @@ def stream_rate(shards: ShardSet, size: int, workers: int) -> float:
     assert tokenizer is not None
     preparation = DocumentPreparation(DocumentSettings(frames=FRAMES), size, tokenizer, settings)
     order = order_of(shards, settings, seed=0)
-    batches = training_batches(shards, order, preparation, seed=0, part=Slice(0, 1), epoch=0, workers=workers, prefetch=2)
+    batches = training_batches(shards, order, preparation, seed=0, part=Slice(0, 1), epochs=range(1), workers=workers, prefetch=2)
     warm = 2 * workers
     clips = sum(len(batch["frames"]) for batch in islice(batches, warm))
     start = time.perf_counter()

@@ -34,7 +34,8 @@ class FrameIntegration(nn.Module):
 
         out = mean_t( x + blocks(x + positions) ),   x the frames' vectors
 
-    A single image stands for T equal frames, as published for goods. Not normalised.
+    A single image stands for T equal frames, as published for goods. Not normalised. New blocks add nothing: the last weights of their two
+    branches begin at zero (ours), so a clip is at first the mean of its frames and a small corpus need not unlearn random mixing.
 
     Source: the multi-frame integration of X-CLIP (Ni et al. 2022, section 3.2), one block of 8 heads in QCD. Parameters bear the names of
     the release.
@@ -53,6 +54,10 @@ class FrameIntegration(nn.Module):
         self.positional_embedding = nn.Parameter(torch.empty(1, frames, dim))
         nn.init.trunc_normal_(self.positional_embedding, std=0.02)
         self.resblocks = nn.Sequential(*(ResidualAttentionBlock(dim, heads) for _ in range(layers)))
+        for block in self.resblocks:
+            for last in (block.attn.out_proj, block.mlp.c_proj):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
 
     def forward(self, frames: Tensor) -> Tensor:
         """frames [B, T, D], or [B, 1, D] for single images -> [B, D]. Raises ValueError for another number of frames."""

@@ -62,15 +62,15 @@ class TrainingSamples(Dataset):
 class _Positions:
     """The batches still to come, as the loader's sampler; iterated in the training process only."""
 
-    def __init__(self, order: Order, part: Slice, epoch: int, start: int) -> None:
-        self._order, self._part, self._epoch, self._start = order, part, epoch, start
+    def __init__(self, order: Order, part: Slice, epochs: range, start: int) -> None:
+        self._order, self._part, self._epochs, self._start = order, part, epochs, start
 
     def __iter__(self) -> Iterator[tuple[int, list[Draw]]]:
-        for draws in self._order.batches(self._epoch, self._start):
-            yield self._epoch, self._part.of(draws)
-
-    def __len__(self) -> int:
-        return self._order.batches_in(self._epoch) - self._start
+        start = self._start
+        for epoch in self._epochs:
+            for draws in self._order.batches(epoch, start):
+                yield epoch, self._part.of(draws)
+            start = 0
 
 
 def training_batches(
@@ -80,18 +80,20 @@ def training_batches(
     *,
     seed: int,
     part: Slice,
-    epoch: int,
+    epochs: range,
     start: int = 0,
     workers: int,
     prefetch: int,
     pin: bool = False,
 ) -> Iterator[Batch]:
-    """Batches `start`, `start` + 1, ... of `epoch`, this rank's slice of each. Nothing before `start` is read or decoded.
+    """Batches `start`, `start` + 1, ... of the first of `epochs`, then all of the others, this rank's slice of each.
+
+    Nothing before `start` is read or decoded. Loader processes live as long as the iterator and do not wait between epochs.
 
     Raises:
         ValueError: names shard, sample and cause, where a sample cannot be read.
     """
-    for batch in _loader(TrainingSamples(shards, preparation, seed), _Positions(order, part, epoch, start), workers, prefetch, pin):
+    for batch in _loader(TrainingSamples(shards, preparation, seed), _Positions(order, part, epochs, start), workers, prefetch, pin):
         if isinstance(batch, Unreadable):
             raise ValueError(batch.reason)
         yield batch

@@ -88,40 +88,46 @@ class Trainer:
             SystemExit: with EXIT_PREEMPTED after SIGTERM or SIGUSR1, once a checkpoint is written.
         """
         settings, state = self.recipe.trainer, self.state
-        steps_in = [-(-self.order.batches_in(epoch) // settings.accumulate) for epoch in range(settings.epochs)]
-        total = min(sum(steps_in), settings.max_steps or math.inf)
-        total = int(total)
+        batches_in, total = self._length()
         model = self._wrapped()
         if state.step == 0:
             seed_everything(settings.seed, distributed.rank())
         with self._log() as log, self._signals(), progress(total=total, initial=state.step, what="train", unit="step") as bar:
+            batches = training_batches(
+                self.shards,
+                self.order,
+                self.system.preparation(training=True),
+                seed=settings.seed,
+                part=Slice(distributed.rank(), distributed.world_size()),
+                epochs=range(state.epoch, len(batches_in)),
+                start=state.batch,
+                workers=self.recipe.stream.workers,
+                prefetch=self.recipe.stream.prefetch,
+                pin=self.device.type == "cuda",
+            )
             while state.step < total:
-                batches = training_batches(
-                    self.shards,
-                    self.order,
-                    self.system.preparation(training=True),
-                    seed=settings.seed,
-                    part=Slice(distributed.rank(), distributed.world_size()),
-                    epoch=state.epoch,
-                    start=state.batch,
-                    workers=self.recipe.stream.workers,
-                    prefetch=self.recipe.stream.prefetch,
-                    pin=self.device.type == "cuda",
-                )
-                in_epoch = self.order.batches_in(state.epoch)
-                while state.batch < in_epoch and state.step < total:
-                    forwards = min(settings.accumulate, in_epoch - state.batch)
-                    set_learning_rate(self.optimiser, scale_at(state.step, total, state.epoch + state.batch / in_epoch, self.recipe.optim))
-                    values = self._step(model, list(itertools.islice(batches, forwards)))
-                    state.step += 1
-                    state.batch += forwards
-                    if state.batch == in_epoch:
-                        state.epoch, state.batch = state.epoch + 1, 0
-                    log.add(values, forwards * self.recipe.stream.batch_size, bar)
-                    self._after(state.step == total, epoch_ended=state.batch == 0)
-                    if state.batch == 0:
-                        break
+                in_epoch = batches_in[state.epoch]
+                forwards = min(settings.accumulate, in_epoch - state.batch)
+                set_learning_rate(self.optimiser, scale_at(state.step, total, state.epoch + state.batch / in_epoch, self.recipe.optim))
+                values = self._step(model, list(itertools.islice(batches, forwards)))
+                state.step += 1
+                state.batch += forwards
+                if state.batch == in_epoch:
+                    state.epoch, state.batch = state.epoch + 1, 0
+                log.add(values, forwards * self.recipe.stream.batch_size, bar)
+                self._after(state.step == total, epoch_ended=state.batch == 0)
         return state
+
+    def _length(self) -> tuple[list[int], int]:
+        """(number of batches of each epoch that is needed, number of steps of the whole run)."""
+        settings = self.recipe.trainer
+        most = settings.max_steps or math.inf
+        batches_in: list[int] = []
+        steps = 0
+        while len(batches_in) < settings.epochs and steps < most:
+            batches_in.append(self.order.batches_in(len(batches_in)))
+            steps += -(-batches_in[-1] // settings.accumulate)
+        return batches_in, int(min(steps, most))
 
     def _step(self, model: torch.nn.Module, batches: list[Batch]) -> dict[str, float]:
         """One optimiser step over `batches`; returns the mean of each loss term, `loss` and `gradient_norm`."""

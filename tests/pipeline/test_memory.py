@@ -34,7 +34,7 @@ recipe = dataclasses.replace(base, system=small, stream=dataclasses.replace(base
 system = build(recipe, shards.tokenizer())
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 order = order_of(shards, recipe.stream, 0)
-stream = training_batches(shards, order, system.preparation(True), seed=0, part=Slice(0, 1), epoch=0, workers=0, prefetch=2)
+stream = training_batches(shards, order, system.preparation(True), seed=0, part=Slice(0, 1), epochs=range(1), workers=0, prefetch=2)
 seen = sum(len(batch["frames"]) for batch in stream)
 after_stream = peak()
 embed_shards(system, shards, "goods", folder / "dump", recipe=recipe, checkpoint="x", device=torch.device("cpu"), precision="fp32",

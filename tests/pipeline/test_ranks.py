@@ -58,7 +58,7 @@ def test_many_ranks_end_with_the_weights_of_one_process_on_the_whole_batch(runs,
 
     assert one.keys() == many.keys()
     assert moved > 1e-2  # equality below is not that of runs that stood still
-    assert apart < moved / 1000
+    assert apart < moved / 100  # most are 1e-7 apart; a ReLU whose input rounds to another side of zero makes 4e-5
 
 
 def untrained(folder: Path) -> dict[str, torch.Tensor]:
