@@ -13,14 +13,20 @@ from transformers.activations import QuickGELUActivation
 
 
 class ResidualAttentionBlock(nn.Module):
-    """CLIP's transformer block: x + attention(norm(x)), then x + mlp(norm(x)), the mlp four times as wide with QuickGELU."""
+    """CLIP's transformer block: x + attention(norm(x)), then x + mlp(norm(x)), the mlp four times as wide with QuickGELU.
+
+    A new one adds nothing: the last weights of both branches begin at zero (ours).
+    """
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.attn = nn.MultiheadAttention(dim, heads, batch_first=True)
         self.ln_1 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(OrderedDict(c_fc=nn.Linear(dim, 4 * dim), gelu=QuickGELUActivation(), c_proj=nn.Linear(4 * dim, dim)))
+        last = nn.Linear(4 * dim, dim)
+        self.mlp = nn.Sequential(OrderedDict(c_fc=nn.Linear(dim, 4 * dim), gelu=QuickGELUActivation(), c_proj=last))
         self.ln_2 = nn.LayerNorm(dim)
+        for parameter in (*self.attn.out_proj.parameters(), *last.parameters()):
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, D] -> [B, T, D]."""
@@ -34,8 +40,8 @@ class FrameIntegration(nn.Module):
 
         out = mean_t( x + blocks(x + positions) ),   x the frames' vectors
 
-    A single image stands for T equal frames, as published for goods. Not normalised. New blocks add nothing: the last weights of their two
-    branches begin at zero (ours), so a clip is at first the mean of its frames and a small corpus need not unlearn random mixing.
+    A single image stands for T equal frames, as published for goods. Not normalised. With new blocks a clip is the mean of its frames, so
+    that a small corpus need not unlearn random mixing.
 
     Source: the multi-frame integration of X-CLIP (Ni et al. 2022, section 3.2), one block of 8 heads in QCD. Parameters bear the names of
     the release.
@@ -54,10 +60,6 @@ class FrameIntegration(nn.Module):
         self.positional_embedding = nn.Parameter(torch.empty(1, frames, dim))
         nn.init.trunc_normal_(self.positional_embedding, std=0.02)
         self.resblocks = nn.Sequential(*(ResidualAttentionBlock(dim, heads) for _ in range(layers)))
-        for block in self.resblocks:
-            for last in (block.attn.out_proj, block.mlp.c_proj):
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
 
     def forward(self, frames: Tensor) -> Tensor:
         """frames [B, T, D], or [B, 1, D] for single images -> [B, D]. Raises ValueError for another number of frames."""
