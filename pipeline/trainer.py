@@ -11,6 +11,7 @@ import json
 import math
 import signal
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -219,6 +220,10 @@ class Trainer:
         if distributed.world_size() == 1:
             return self.system
         devices = [self.device.index] if self.device.type == "cuda" else None
+        # Gradients of 1 x 1 convolutions in channels-last order: the strides are written otherwise, the memory is the same.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides", UserWarning)
+        # Its successor is not in every torch that we support.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         return DistributedDataParallel(self.system, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     @contextmanager
