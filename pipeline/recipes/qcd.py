@@ -336,7 +336,7 @@ def photos() -> Recipe:
         ),
         stream=Stream(batch_size=64, policy="published", domains="mixed", workers=2),
         optim=Optim(name="adamw", lr=3e-3, factors={"frame_integration": 0.05}, weight_decay=0.01, schedule="cosine", warmup_steps=20),
-        trainer=Trainer(epochs=1000, max_steps=400, validate_every=200, checkpoint_every=200, threads=2),
+        trainer=Trainer(epochs=1000, max_steps=600, validate_every=300, checkpoint_every=300, threads=2),
     )
 
 

@@ -41,7 +41,7 @@ def runs(shards: Path) -> dict[int, Path]:
     """The same three steps by 1, 2 and 3 ranks: folder of each run."""
     folders = {ranks: shards.parent / f"run{ranks}" for ranks in (1, 2, 3)}
     for ranks, folder in folders.items():
-        run(ranks, "pipeline.train", *SMALL, "--data", str(shards), "--out", str(folder), *ADAM, "--trainer.max_steps", "3")
+        run(ranks, "pipeline.train", *SMALL, "--data", str(shards), "--out", str(folder), *ADAM, "--trainer.max_steps", "3", "--trainer.seed", "1")
     return folders
 
 
@@ -58,7 +58,7 @@ def test_many_ranks_end_with_the_weights_of_one_process_on_the_whole_batch(runs,
 
     assert one.keys() == many.keys()
     assert moved > 1e-2  # equality below is not that of runs that stood still
-    assert apart < moved / 100  # most are 1e-7 apart; a ReLU whose input rounds to another side of zero makes 4e-5
+    assert apart < moved / 1000
 
 
 def untrained(folder: Path) -> dict[str, torch.Tensor]:
