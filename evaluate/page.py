@@ -75,6 +75,7 @@ def render(metrics: Mapping[str, Any], svg: str, shown: Sequence[Example], cards
         seed: which seed drew `shown`.
     """
     query_domain, doc_domain = domains_of(metrics["task"])
+    asked = query_domain == "query"  # somebody's words: they are the headline, and no picture is missing
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -87,11 +88,19 @@ def render(metrics: Mapping[str, Any], svg: str, shown: Sequence[Example], cards
         curve=Markup(inline),
         groups=_groups(shown),
         seed=seed,
+        asked=asked,
         query_domain=query_domain,
         doc_domain=doc_domain,
         query_card=lambda item: cards.of(query_domain, item),
+        query_words=lambda card: _words(card, asked),
         doc_card=lambda item: cards.of(doc_domain, item),
     )
+
+
+def _words(card: Card, asked: bool) -> dict[str, str]:
+    """The words beside a query's results by their labels, its title among them unless that is the headline."""
+    words = {"Title": card.title, **card.words} if card.title and "Title" not in card.words else dict(card.words)
+    return {label: text for label, text in words.items() if not (asked and label == "Title")}
 
 
 def _groups(shown: Sequence[Example]) -> list[tuple[str, list[Example]]]:

@@ -95,6 +95,33 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     return total
 
 
+def logsumexp_over_ranks(values: Tensor) -> Tensor:
+    """Log of the sum over all ranks of exp(`values`), entry by entry and without a gradient; -inf where every rank has it."""
+    if world_size() == 1:
+        return values
+    values = values.detach().contiguous()
+    parts = [torch.empty_like(values) for _ in range(world_size())]
+    dist.all_gather(parts, values)
+    return torch.stack(parts).logsumexp(dim=0)
+
+
+def average_over_ranks(gradients: list[Tensor], bucket_bytes: int = 1 << 26) -> None:
+    """Replace every tensor by its mean over all ranks, in place; many small ones travel together. All ranks give the same shapes."""
+    if world_size() == 1:
+        return
+    waiting: list[Tensor] = []
+    for place, gradient in enumerate(gradients):
+        waiting.append(gradient)
+        full = sum(one.numel() * one.element_size() for one in waiting) >= bucket_bytes
+        if full or place + 1 == len(gradients) or gradients[place + 1].dtype != gradient.dtype:
+            flat = torch.cat([one.reshape(-1) for one in waiting])
+            dist.all_reduce(flat)
+            flat /= world_size()
+            for one, mean in zip(waiting, flat.split([one.numel() for one in waiting])):
+                one.copy_(mean.view_as(one))
+            waiting = []
+
+
 def broadcast_object(value: object) -> object:
     """Rank 0's `value` on every rank (it travels by pickle, between processes of one job only)."""
     if world_size() == 1:

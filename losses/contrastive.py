@@ -32,9 +32,7 @@ class InfoNCE(nn.Module):
         self.temperature = temperature
         self.normalise = normalise
 
-    def forward(
-        self, query: Tensor, candidates: Tensor, target: Tensor, *, excluded: Tensor | None = None, weight: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, query: Tensor, candidates: Tensor, target: Tensor, *, excluded: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
         """The loss, a float32 scalar.
 
         Args:

@@ -13,17 +13,17 @@ IGNORED = -100
 
 
 class Reconstruction(nn.Module):
-    """Sum of the next-token cross-entropies and how many tokens were counted; their quotient is the mean loss.
+    """Each text's sum of next-token cross-entropies and how many tokens were counted; the sums' quotient is the mean loss.
 
-        sum = -sum_i sum_{l >= 1, counted} log p(token_il | tokens before it),   logits at l - 1 predict the token at l
+        sum_i = -sum_{l >= 1, counted} log p(token_il | tokens before it),   logits at l - 1 predict the token at l
 
-    The two parts are given apart so that many ranks can have the whole batch's mean: divide by the count of all of them.
+    The two parts are given apart so that many pieces or ranks can have the whole batch's mean: divide by the count of all of them.
 
     Source: causal language modelling as in GPT-2. QCD as released counts padding too: leave `mask` out.
     """
 
     def forward(self, logits: Tensor, ids: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(sum, count), two float32 scalars.
+        """(sums, counts), two float32 [B].
 
         Args:
             logits: [B, L, V] of a causal decoder that was given `ids`.
@@ -32,6 +32,6 @@ class Reconstruction(nn.Module):
         """
         wanted = ids[:, 1:]
         counted = torch.ones_like(wanted, dtype=torch.bool) if mask is None else mask[:, 1:].bool()
-        predicted = logits[:, :-1].float().flatten(0, 1)
-        loss = F.cross_entropy(predicted, wanted.masked_fill(~counted, IGNORED).flatten(), ignore_index=IGNORED, reduction="sum")
-        return loss, counted.sum().float()
+        predicted = logits[:, :-1].float().transpose(1, 2)
+        loss_bl = F.cross_entropy(predicted, wanted.masked_fill(~counted, IGNORED), ignore_index=IGNORED, reduction="none")
+        return loss_bl.sum(dim=1), counted.sum(dim=1).float()

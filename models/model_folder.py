@@ -13,13 +13,16 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from launch.files import read_json
 
 WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+PROJECTION = "projection.safetensors"
+"""Beside the weights of a single tower: the projection that belongs to it, tensor `weight` [D, C] (pipeline.export writes it)."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 EXAMPLES = {
@@ -44,8 +47,9 @@ class ImageSettings:
 def load_tower(path: str | Path, *, flag: str, part: str, dropout: float | None = None) -> tuple[PreTrainedModel, nn.Linear | None]:
     """The `part` ("vision" or "text") of the model in folder `path`, float32, and the projection that belongs to it, if there is one.
 
-    A two-tower model (Chinese-CLIP, CLIP, SigLIP …) gives one of its towers; a single model is taken whole. A pooler of the classification
-    kind (dense layer on the first token) is removed. Nothing is downloaded and no code from the folder is run.
+    A two-tower model (Chinese-CLIP, CLIP, SigLIP …) gives one of its towers; a single model is taken whole, with the projection that
+    projection.safetensors beside its weights holds. A pooler of the classification kind (dense layer on the first token) is removed. Nothing is
+    downloaded and no code from the folder is run.
 
     Args:
         path: folder with config.json and weights (safetensors, or pytorch_model.bin read with weights_only).
@@ -57,12 +61,12 @@ def load_tower(path: str | Path, *, flag: str, part: str, dropout: float | None 
     """
     path = Path(path)
     check_folder(path, flag)
-    with _quiet():
+    with quiet_transformers():
         try:
             config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
             if dropout is not None:
                 set_dropout(config, dropout)
-            model, report = AutoModel.from_pretrained(
+            model, report = _class_for(config).from_pretrained(
                 path,
                 config=config,
                 dtype=torch.float32,
@@ -74,11 +78,12 @@ def load_tower(path: str | Path, *, flag: str, part: str, dropout: float | None 
         except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
             raise ValueError(f"{flag} {path}: transformers cannot load it: {error}") from error
     tower, prefix = _take_part(model, part, f"{flag} {path}")
-    projection = getattr(model, {"vision": "visual_projection", "text": "text_projection"}[part], None) if prefix else None
+    inner = {"vision": "visual_projection", "text": "text_projection"}[part]
+    projection = getattr(model, inner, None) if prefix else _projection_beside(path, f"{flag} {path}")
     if hasattr(getattr(tower, "pooler", None), "dense"):
         tower.pooler = None  # type: ignore[assignment]
     needed = {prefix + name for name in tower.state_dict()}
-    if isinstance(projection, nn.Linear):
+    if prefix and isinstance(projection, nn.Linear):
         needed.add(f"{'visual' if part == 'vision' else 'text'}_projection.weight")
     missing = sorted(needed & set(report["missing_keys"]))
     if missing:
@@ -102,6 +107,14 @@ def image_settings(path: str | Path, config: PretrainedConfig) -> ImageSettings:
         size=size or _square(getattr(config, "image_size", None)) or 224,
         reversed_channels=bool(settings.get("do_flip_channel_order", False)),
     )
+
+
+def projection_dim(path: str | Path) -> int:
+    """Dimensions of the space that a two-tower model's folder projects into. Raises ValueError where it is no such model."""
+    found = read_json(Path(path) / "config.json").get("projection_dim")
+    if not isinstance(found, int):
+        raise ValueError(f"{path}: config.json names no projection_dim; it is not a two-tower model (CLIP, Chinese-CLIP)")
+    return found
 
 
 def sentence_pooling(path: str | Path) -> str | None:
@@ -131,7 +144,7 @@ def build_tower(description: dict[str, Any]) -> PreTrainedModel:
         raise ValueError(f"transformers {transformers.__version__} has no model {description['architecture']!r}; install a version that has it")
     config_class: Any = architecture.config_class
     config = config_class.from_dict({**description["config"], "dtype": "float32"})
-    with _quiet():
+    with quiet_transformers():
         tower = architecture._from_config(config)
     if not description["pooler"] and hasattr(tower, "pooler"):
         tower.pooler = None
@@ -158,6 +171,30 @@ def check_folder(path: str | Path, flag: str) -> None:
         raise ValueError(f"{flag} {path}: config.json is there but no weights ({' or '.join(WEIGHT_FILES[::2])}); fetch the folder again")
 
 
+def _class_for(config: PretrainedConfig) -> Any:
+    """AutoModel; where that does not know the configuration (Chinese-CLIP's text tower alone), the class of transformers that the folder names."""
+    named: Any = getattr(transformers, (config.architectures or ["none"])[0], None)
+    known = inspect.isclass(named) and issubclass(named, PreTrainedModel) and named.config_class is type(config)
+    return named if known and type(config) not in MODEL_MAPPING else AutoModel
+
+
+def _projection_beside(path: Path, where: str) -> nn.Linear | None:
+    file = path / PROJECTION
+    if not file.is_file():
+        return None
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{where}: {PROJECTION} cannot be read: {error}; export it again, or remove it for a new projection") from error
+    shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    if list(shapes) != ["weight"] or len(shapes["weight"]) != 2:
+        raise ValueError(f"{where}: {PROJECTION} holds {shapes}, wanted one tensor weight [D, C]; remove it for a new projection")
+    dim, width = shapes["weight"]
+    projection = nn.Linear(width, dim, bias=False)
+    projection.load_state_dict(tensors)
+    return projection
+
+
 def _take_part(model: PreTrainedModel, part: str, where: str) -> tuple[PreTrainedModel, str]:
     inner = getattr(model, f"{part}_model", None)
     if isinstance(inner, PreTrainedModel):
@@ -179,7 +216,7 @@ def _square(size: Any) -> int | None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Without transformers' own reports and bars: what matters of them is raised here by name."""
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

@@ -5,9 +5,35 @@ Legend: B queries, L tokens, D dimensions of the condition, V vocabulary.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How a text is drawn from the decoder: greedy as it stands, beam search with `beams`, sampling with `sample`.
+
+    `beams` hypotheses are kept at each token. `texts` come back for each condition: the best beams, or as many samples. `temperature`,
+    `top_k` (0: all words) and `top_p` shape sampling. `max_tokens` counts all tokens of a text, its start and end too.
+    """
+
+    beams: int = 1
+    sample: bool = False
+    texts: int = 1
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    max_tokens: int = 20
+
+    def __post_init__(self) -> None:
+        if self.beams < 1 or self.texts < 1 or self.max_tokens < 2 or not self.temperature > 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
+            raise ValueError(f"{self}: beams and texts from 1, max_tokens from 2, temperature above 0, top_k from 0, top_p above 0 up to 1")
+        if self.texts > 1 and not self.sample and self.texts > self.beams:
+            raise ValueError(f"{self.texts} texts a vector need as many beams (there are {self.beams}), or sampling")
 
 
 class QueryDecoder(nn.Module):
@@ -66,3 +92,40 @@ class QueryDecoder(nn.Module):
         types = torch.zeros_like(ids) if self.token_type_zero else None
         seen = self.condition(condition).unsqueeze(1)
         return self.gpt2_model(input_ids=ids, token_type_ids=types, encoder_hidden_states=seen).logits
+
+    @torch.inference_mode()
+    def generate(self, condition: Tensor, decoding: Decoding, *, start: int, end: int, padding: int) -> tuple[Tensor, Tensor]:
+        """Texts for each condition [B, D], with a key-value cache: (ids [B, texts, L] from `start` on, padded behind `end`; scores [B, texts]).
+
+        A score is the sum of the text's log probabilities (of tokens behind the start, to the end). The search is transformers' own `generate`.
+
+        Raises:
+            ValueError: more tokens than the decoder has positions.
+        """
+        if decoding.max_tokens > self.max_tokens:
+            raise ValueError(f"texts of {decoding.max_tokens} tokens, but the decoder has {self.max_tokens} positions; ask for fewer")
+        first = torch.full((len(condition), 1), start, device=condition.device)
+        options: dict[str, Any] = {"token_type_ids": torch.zeros_like(first)} if self.token_type_zero else {}
+        if decoding.sample:
+            options |= {"temperature": decoding.temperature, "top_k": decoding.top_k, "top_p": decoding.top_p}
+        search: Any = self.gpt2_model  # transformers' types know no model of its own that generates
+        ids: Tensor = search.generate(
+            first,
+            attention_mask=torch.ones_like(first),
+            encoder_hidden_states=self.condition(condition).unsqueeze(1),
+            do_sample=decoding.sample,
+            num_beams=decoding.beams,
+            num_return_sequences=decoding.texts,
+            max_length=decoding.max_tokens,
+            eos_token_id=end,
+            pad_token_id=padding,
+            use_cache=True,
+            **options,
+        )
+        scores = self._log_probability(ids, condition.repeat_interleave(decoding.texts, dim=0), end)
+        return ids.unflatten(0, (len(condition), decoding.texts)), scores.view(len(condition), decoding.texts)
+
+    def _log_probability(self, ids: Tensor, condition: Tensor, end: int) -> Tensor:
+        log_p = self(ids, condition)[:, :-1].float().log_softmax(dim=-1).gather(2, ids[:, 1:, None])[..., 0]
+        ended_before = (ids[:, 1:] == end).long().cumsum(dim=1) - (ids[:, 1:] == end).long() > 0
+        return log_p.masked_fill(ended_before, 0.0).sum(dim=1)

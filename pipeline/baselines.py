@@ -32,12 +32,12 @@ from pipeline.checkpoint import load_checkpoint
 from pipeline.corpus import open_corpus
 from pipeline.embed import embed_shards
 from pipeline.frames import FrameReader
-from pipeline.item import Query
+from pipeline.item import CLIPS, Query
 from pipeline.precision import resolve_precision
 from pipeline.probe import fit_probe, pairs_of, project
 from pipeline.recipe import Recipe, module_of
 from pipeline.shards import Sample, ShardSet
-from pipeline.system import Batch, Preparation, System
+from pipeline.system import Batch, Embedder, Preparation, System
 from pipeline.validation import evaluate_dumps
 
 COLUMNS = ("hit@1", "hit@5", "recall@10", "median_rank")
@@ -45,7 +45,7 @@ BINS = 8
 SIDE = 64
 
 
-class ColourHistogram(System):
+class ColourHistogram(Embedder):
     """Colours alone: the histogram of 8 x 8 x 8 RGB cells over a clip's five frames, its square root (Hellinger), length 1."""
 
     embedding_dim = BINS**3
@@ -54,20 +54,10 @@ class ColourHistogram(System):
         super().__init__()
         self._reader = FrameReader(recipe.stream.decoder, recipe.stream.decode_timeout_s)
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Nothing to learn."""
-        return {}
-
     def embed(self, batch: Batch, domain: str) -> Tensor:
         """[B, 512] from `cells` [B, pixels]."""
         histograms = torch.stack([torch.bincount(cells, minlength=self.embedding_dim) for cells in batch["cells"]]).float()
         return (histograms / histograms.sum(dim=1, keepdim=True)).sqrt()
-
-    def parts(self) -> dict[str, nn.Module]:
-        return {}
-
-    def describe(self) -> dict[str, Any]:
-        return {}
 
     def preparation(self, training: bool) -> Preparation:
         return _Colours(self._reader)
@@ -78,7 +68,7 @@ class _Colours(Preparation):
         self._reader = reader
 
     def sample(self, sample: Sample, rng: np.random.Generator | None, query: Query | None) -> dict[str, Any]:
-        frames = self._reader.evaluation_frames(sample, 5 if sample.domain == "video" else 1, SIDE)
+        frames = self._reader.evaluation_frames(sample, 5 if sample.domain in CLIPS else 1, SIDE)
         if frames is None:
             raise ValueError(f"{sample.name} has no image")
         red, green, blue = (frames.astype(np.int64) * BINS // 256).swapaxes(0, 1).reshape(3, -1)
@@ -88,7 +78,7 @@ class _Colours(Preparation):
         return {"cells": torch.from_numpy(np.stack([row["cells"] for row in rows]))}
 
 
-class TowerFeatures(System):
+class TowerFeatures(Embedder):
     """The pooled features of another system's towers, before anything that is trained; zeros stand for a missing modality."""
 
     normalised = False
@@ -98,18 +88,8 @@ class TowerFeatures(System):
         self._system = system
         self.embedding_dim = system.feature_dim
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Nothing to learn here."""
-        return {}
-
     def embed(self, batch: Batch, domain: str) -> Tensor:
         return self._system.features(batch)
-
-    def parts(self) -> dict[str, nn.Module]:
-        return {}
-
-    def describe(self) -> dict[str, Any]:
-        return {}
 
     def preparation(self, training: bool) -> Preparation:
         return self._system.preparation(training)
@@ -160,7 +140,7 @@ class Baselines:
         seed_everything(self.recipe.trainer.seed)
         return module_of(self.recipe.name).build(self.recipe, self.tokenizer).to(self.device)
 
-    def _embed(self, system: System, shards: ShardSet, folder: Path) -> None:
+    def _embed(self, system: Embedder, shards: ShardSet, folder: Path) -> None:
         for domain in ("goods", "video"):
             embed_shards(
                 system,

@@ -2,7 +2,8 @@
 
     python -m pipeline.cards --shards SHARDS/test --ranked OUT/ranked.h5 --ground_truth SHARDS/test/ground_truth/video2goods.tsv --out OUT/cards
 
-OUT/cards/cards.json = {"video": {id: {"title", "words", "images": ["video-0-0.jpg", ...]}}, "goods": {...}}; the images lie beside it.
+OUT/cards/cards.json = {"video": {id: {"title", "words", "images": ["video-0-0.jpg", ...]}}, "goods": {...}}; the images lie beside it. An item of
+domain query has words alone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from evaluate.search import domains_of
 from launch.command import CommandParser, run_command
 from launch.files import whole_folder, write_json
 from pipeline.frames import FrameReader
+from pipeline.item import CLIPS
 from pipeline.shards import Sample, ShardSet
 
 FRAMES = 5
@@ -60,7 +62,7 @@ def _samples(shards: ShardSet, domain: str, ids: set[str]) -> Iterable[Sample]:
 
 def _card(sample: Sample, reader: FrameReader, folder: Path, stem: str) -> dict[str, Any]:
     words = sample.words()
-    frames = reader.read(sample, FRAMES if sample.domain == "video" else 1, None, 2 * HEIGHT) or []
+    frames = reader.read(sample, FRAMES if sample.domain in CLIPS else 1, None, 2 * HEIGHT) or []
     images = []
     for place, frame in enumerate(frames):
         picture = Image.fromarray(frame)

@@ -1,6 +1,6 @@
 """Checkpoints: one folder a step, renamed into place when whole; `latest` and `best` beside them name one each.
 
-    RUN/checkpoints/step-00000200/  weights.pt  training.pt  state.json  recipe.json  system.json  tokenizer/
+    RUN/checkpoints/step-00000200/  weights.pt  training.pt  state.json  recipe.json  system.json  tokenizer/  ema.pt (with --trainer.ema_decay)
     RUN/checkpoints/latest          text: step-00000200
 
 A checkpoint needs nothing but itself to be evaluated: `system.json` rebuilds the architecture, `tokenizer/` the text encoder's words.
@@ -9,17 +9,19 @@ A checkpoint needs nothing but itself to be evaluated: `system.json` rebuilds th
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from launch.files import checksum, read_json, whole_file, whole_folder, write_json
 from pipeline.recipe import Recipe, from_dict, module_of
 from pipeline.system import System
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass
@@ -58,20 +60,38 @@ class CheckpointFolder:
             raise ValueError(f"{pointer} names {target.name}, which is not a whole checkpoint; remove {pointer} or restore the folder")
         return target
 
-    def write(self, system: System, recipe: Recipe, state: State, training: dict[str, Any], keep: int, is_best: bool) -> Path:
+    def write(
+        self,
+        system: System,
+        recipe: Recipe,
+        state: State,
+        training: dict[str, Any] | None,
+        keep: int,
+        is_best: bool,
+        average: dict[str, Tensor] | None = None,
+    ) -> Path:
         """Write a checkpoint and return its folder; the newest `keep` stay, and the best one.
+
+        Args:
+            training: what a run needs to go on from here; None where there was none (imported weights).
+            average: the slow average of the trained weights, where one is kept.
 
         Raises:
             OSError: the disk is full or not writable; what was there before stays as it was.
         """
         target = self.folder / f"step-{state.step:08d}"
         with whole_folder(target) as folder:
-            torch.save(system.state_dict(), folder / "weights.pt")
-            torch.save(training, folder / "training.pt")
+            checksums = {}
+            for name, weights in (("weights", system.state_dict()), ("ema", average)):
+                if weights is not None:
+                    torch.save(weights, folder / f"{name}.pt")
+                    checksums[name] = checksum(folder / f"{name}.pt")
+            if training is not None:
+                torch.save(training, folder / "training.pt")
             write_json(folder / "recipe.json", recipe.to_dict())
             write_json(folder / "system.json", system.describe())
             system.save_files(folder)
-            write_json(folder / "state.json", {"format_version": FORMAT_VERSION, **asdict(state), "weights": checksum(folder / "weights.pt")})
+            write_json(folder / "state.json", {"format_version": FORMAT_VERSION, **asdict(state), "checksums": checksums})
         for name, wanted in (("latest", True), ("best", is_best)):
             if wanted:
                 with whole_file(self.folder / name) as file:
@@ -113,29 +133,73 @@ class Loaded:
     checksum: str
 
 
-def load_checkpoint(path: str | Path) -> Loaded:
+def load_checkpoint(path: str | Path, which: str = "live") -> Loaded:
     """The system of the checkpoint that `path` means, rebuilt without any other folder.
 
+    Args:
+        which: "live" weights, or "ema", their slow average.
+
     Raises:
-        ValueError: not a checkpoint, of another format version, or weights that do not fit or are not those that were written.
+        ValueError: not a checkpoint, of another format version, without the wanted weights, or weights that do not fit or are not those that
+            were written.
     """
     folder = find_checkpoint(path)
     saved = read_json(folder / "state.json")
     if saved.pop("format_version") != FORMAT_VERSION:
         raise ValueError(f"{folder}: checkpoint format is not {FORMAT_VERSION}; use the version of reelgoods that wrote it")
-    weights = saved.pop("weights")
-    if checksum(folder / "weights.pt") != weights:
-        raise ValueError(f"{folder}/weights.pt is not the file that was written (checksum differs); restore it or use another checkpoint")
+    checksums = saved.pop("checksums")
+    if which == "ema" and "ema" not in checksums:
+        raise ValueError(f"{folder} holds no slow average of the weights; train with --trainer.ema_decay 0.999, or use --weights live")
+    for name in ("weights", "ema")[: 2 if which == "ema" else 1]:
+        if checksum(folder / f"{name}.pt") != checksums[name]:
+            raise ValueError(f"{folder}/{name}.pt is not the file that was written (checksum differs); restore it or use another checkpoint")
     recipe = from_dict(read_json(folder / "recipe.json"))
     system: System = module_of(recipe.name).rebuild(recipe, read_json(folder / "system.json"), folder)
     load_weights(system, folder)
-    return Loaded(folder, system.eval(), recipe, State(**saved), weights)
+    if which == "ema":
+        system.load_state_dict(load_average(folder), strict=False)
+    return Loaded(folder, system.eval(), recipe, State(**saved), checksums["ema" if which == "ema" else "weights"])
+
+
+def load_average(folder: Path) -> dict[str, Tensor]:
+    """The slow average of the trained weights in a checkpoint's folder. Raises ValueError where there is none."""
+    if not (folder / "ema.pt").is_file():
+        raise ValueError(f"{folder} holds no slow average of the weights; go on without --trainer.ema_decay, or start a new run")
+    return torch.load(folder / "ema.pt", map_location="cpu", weights_only=True)
 
 
 def load_weights(system: System, folder: Path) -> None:
     """Put the checkpoint's weights into `system`. Raises ValueError listing keys that are missing, unknown or misshapen; nothing is loaded half."""
     weights = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
+    _require_fit(folder, weights, system.state_dict())
+    system.load_state_dict(weights)
+
+
+def start_from(system: System, folder: Path) -> str:
+    """Put the parts that `system` and the checkpoint share into `system`, each whole; returns a line that says what was taken and what is new.
+
+    The checkpoint may be another recipe's: qcd starts from qcd_pretrain's towers, frame integration and fusion.
+
+    Raises:
+        ValueError: nothing is shared, or a shared part does not fit; nothing is loaded half.
+    """
+    weights = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
     own = system.state_dict()
+    names = {id(module): f"{name}." for name, module in system.named_modules()}
+    prefixes = {part: names[id(module)] for part, module in system.parts().items()}
+    taken = {part: prefix for part, prefix in prefixes.items() if any(key.startswith(prefix) for key in weights)}
+    wanted = {key for key in own if key.startswith(tuple(taken.values()))}
+    found = {key for key in weights if key.startswith(tuple(taken.values()))}
+    if not taken:
+        raise ValueError(f"{folder} shares no part with this system ({', '.join(prefixes)}); is it a checkpoint of another kind?")
+    _require_fit(folder, {key: weights[key] for key in found}, {key: own[key] for key in wanted})
+    system.load_state_dict({key: weights[key] for key in found}, strict=False)
+    system.weights_replaced()
+    new = [part for part in prefixes if part not in taken]
+    return f"from {folder}: {', '.join(taken)}" + (f"; new: {', '.join(new)}" if new else "")
+
+
+def _require_fit(folder: Path, weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
     missing, unknown = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
     misshapen = [
         f"{key} {list(weights[key].shape)} for {list(own[key].shape)}" for key in own.keys() & weights.keys() if weights[key].shape != own[key].shape
@@ -145,4 +209,3 @@ def load_weights(system: System, folder: Path) -> None:
             f"{folder}: weights do not fit this system: missing {missing or 'none'}; unknown {unknown or 'none'}; "
             f"misshapen {sorted(misshapen) or 'none'}"
         )
-    system.load_state_dict(weights)

@@ -1,4 +1,4 @@
-"""Goods and clips as batches: which frames and words of a document are taken, and how a batch of them looks.
+"""Goods, clips and search queries as batches: which frames and words of a document are taken, and how a batch of them looks.
 
 Legend: B documents, T frames, S pixels a side, L tokens.
 """
@@ -15,11 +15,12 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from pipeline.frames import FrameReader
-from pipeline.item import Query
+from pipeline.item import CLIPS, Query
 from pipeline.media.transforms import RandomResizedCropFlip
 from pipeline.recipe import Stream
 from pipeline.shards import Sample
 from pipeline.system import Batch, Preparation
+from pipeline.title_noise import noisy_title
 
 MOST_QUERIES = 64
 """Queries of one document that a batch carries for masking; a document's further ones are not masked."""
@@ -45,6 +46,8 @@ class DocumentSettings:
     """characters kept of recognised text"""
     keep_words: float = 0.8
     """probability that each of a clip's words is kept in training; evaluation keeps all"""
+    title_noise: float = 0.6
+    """probability that a good's title of 10 characters or more is disturbed in training; 0 = never"""
     crop: tuple[float, float] = (0.64, 1.0)
     """least and largest share of a frame's area that the random crop keeps in training, one crop a clip"""
     flip: float = 0.5
@@ -55,17 +58,23 @@ class DocumentPreparation(Preparation):
     """Frames, words and query of goods and clips as tensors, as QCD prepares them.
 
     A batch holds `frames` uint8 [B, T', 3, S, S] (T' = 1 where all are single images), `has_vision`, `title_ids` and `title_mask` [B, L],
-    `has_words`, and in training `query_ids` and `query_mask`, `query` [B] (the drawn query's number) and `document_queries` [B, MOST_QUERIES]
-    (the numbers of all queries that the document was found by, the drawn one first, padded with -1).
+    `has_words`, and in training `query_ids` and `query_mask`, `query` [B] (the drawn query's number), `query_cluster` [B] (its cluster at
+    level 0, -1 where it has none) and `document_queries` [B, MOST_QUERIES] (the numbers of all queries that the document was found by, the
+    drawn one first, padded with -1).
+
+    An item of domain query, which is for evaluation, is its words alone, cut to `query_length` tokens; a batch of such items holds no others.
 
     Args:
         image_size: S in pixels.
         tokenizer: folder of the text encoder's tokenizer.
         stream: names the video decoder and its time limit.
+        pad_to_length: pad words to `title_length` and queries to `query_length` tokens, in place of the batch's longest. As released, where
+            the text tower attends to padding: a vector then does not depend on what else is in its batch.
     """
 
-    def __init__(self, settings: DocumentSettings, image_size: int, tokenizer: Path, stream: Stream) -> None:
+    def __init__(self, settings: DocumentSettings, image_size: int, tokenizer: Path, stream: Stream, *, pad_to_length: bool = False) -> None:
         self._settings, self._tokenizer_folder = settings, tokenizer
+        self._padding = "max_length" if pad_to_length else "longest"
         self._tokenizer: Any = None
         self._size = image_size
         self._crop = RandomResizedCropFlip(image_size, settings.crop, flip=settings.flip)
@@ -73,7 +82,7 @@ class DocumentPreparation(Preparation):
 
     def sample(self, sample: Sample, rng: np.random.Generator | None, query: Query | None) -> dict[str, Any]:
         words = self.words_of(sample.domain, sample.words(), rng)
-        frames = self._frames(sample, rng)
+        frames = None if sample.domain == "query" else self._frames(sample, rng)
         if not words and frames is None:
             raise ValueError(f"{sample.name} has neither words nor media; leave it out of the corpus")
         return {
@@ -85,17 +94,22 @@ class DocumentPreparation(Preparation):
         }
 
     def words_of(self, domain: str, words: dict[str, str], rng: np.random.Generator | None) -> str:
-        """The words of a document as one text; those that are absent leave no trace. As released: clips drop words in training."""
+        """The words of an item as one text; those that are absent leave no trace.
+
+        In training, as released, clips drop words and goods' titles are disturbed.
+        """
         s = self._settings
-        kinds = s.goods_words if domain == "goods" else s.video_words
+        kinds = {"query": ("title",), "goods": s.goods_words}.get(domain, s.video_words)
         kept = [kind for kind in kinds if words.get(kind)]
         if rng is not None and domain != "goods":
             kept = [kind for kind in kept if rng.random() < s.keep_words]
+        elif rng is not None and "title" in kept:
+            words = {**words, "title": noisy_title(words["title"], s.title_noise, rng)}
         return "|".join(words[kind][: s.recognised_length] if kind == "recognised_text" else words[kind] for kind in kept)
 
     def _frames(self, sample: Sample, rng: np.random.Generator | None) -> np.ndarray | None:
-        """uint8 [T', 3, S, S]: T frames of a clip, the one image of a good; None where there is no media."""
-        count = self._settings.frames if sample.domain == "video" else 1
+        """uint8 [T', 3, S, S]: T frames of a clip, one image of any other item; None where there is no media."""
+        count = self._settings.frames if sample.domain in CLIPS else 1
         if rng is None:
             return self._reader.evaluation_frames(sample, count, self._size)
         return self._reader.training_frames(sample, count, self._crop, rng)
@@ -106,7 +120,10 @@ class DocumentPreparation(Preparation):
         for place, row in enumerate(rows):
             if row["frames"] is not None:
                 frames[place] = row["frames"]  # one image is broadcast over the T positions, as published
-        title_ids, title_mask = self._tokens([row["words"] for row in rows], self._settings.title_length)
+        searches = rows[0]["domain"] == "query"
+        assert all((row["domain"] == "query") == searches for row in rows), "search queries and other items are cut to different lengths"
+        length = self._settings.query_length if searches else self._settings.title_length
+        title_ids, title_mask = self._tokens([row["words"] for row in rows], length)
         batch = {
             "frames": torch.from_numpy(frames),
             "has_vision": torch.tensor([row["frames"] is not None for row in rows]),
@@ -117,6 +134,7 @@ class DocumentPreparation(Preparation):
         if rows[0]["query"] is not None:
             batch["query_ids"], batch["query_mask"] = self._tokens([row["query"].words for row in rows], self._settings.query_length)
             batch["query"] = torch.tensor([row["query"].id for row in rows])
+            batch["query_cluster"] = torch.tensor([(*row["query"].cluster, -1)[0] for row in rows])
             batch["document_queries"] = torch.full((len(rows), MOST_QUERIES), -1)
             for place, row in enumerate(rows):
                 own = [row["query"].id, *(number for number in row["queries"] if number != row["query"].id)][:MOST_QUERIES]
@@ -126,7 +144,7 @@ class DocumentPreparation(Preparation):
     def _tokens(self, texts: list[str], length: int) -> tuple[Tensor, Tensor]:
         if self._tokenizer is None:
             self._tokenizer = AutoTokenizer.from_pretrained(self._tokenizer_folder, local_files_only=True)
-        encoded = self._tokenizer(texts, padding=True, truncation=True, max_length=length, return_tensors="pt")
+        encoded = self._tokenizer(texts, padding=self._padding, truncation=True, max_length=length, return_tensors="pt")
         return encoded["input_ids"], encoded["attention_mask"]
 
     def __getstate__(self) -> dict[str, Any]:

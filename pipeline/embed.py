@@ -27,11 +27,11 @@ from pipeline.precision import autocast, resolve_precision
 from pipeline.recipe import Recipe
 from pipeline.shards import ShardSet
 from pipeline.stream import EvaluationBatch, evaluation_batches
-from pipeline.system import System
+from pipeline.system import Embedder
 
 
 def embed_shards(
-    system: System,
+    system: Embedder,
     shards: ShardSet,
     domain: str,
     out: str | Path,
@@ -79,7 +79,7 @@ def embed_shards(
 
 
 @torch.inference_mode()
-def _forward(system: System, piece: EvaluationBatch, domain: str, device: torch.device, precision: str) -> np.ndarray:
+def _forward(system: Embedder, piece: EvaluationBatch, domain: str, device: torch.device, precision: str) -> np.ndarray:
     if piece.batch is None:
         return np.empty((0, system.embedding_dim), dtype=np.float32)
     batch = {name: value.to(device, non_blocking=True) for name, value in piece.batch.items()}
@@ -103,7 +103,7 @@ class _Dealer:
 class _Writer:
     """Collects the pieces of one shard and writes its dump file when the last one is there."""
 
-    def __init__(self, system: System, shards: ShardSet, domain: str, out: Path, recipe: Recipe, checkpoint: str, dtype: str) -> None:
+    def __init__(self, system: Embedder, shards: ShardSet, domain: str, out: Path, recipe: Recipe, checkpoint: str, dtype: str) -> None:
         self._shards, self._out = shards, out
         self._fixed: dict[str, Any] = {
             "domain": domain,
@@ -161,6 +161,9 @@ def add_embedding_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that decide how a dump is computed; shared by this stage and the evaluate scripts."""
     parser.add_argument("--batch_size", type=int, default=64, help="items a forward (default 64)")
     parser.add_argument("--workers", type=int, default=2, help="loading processes a rank (default 2)")
+    parser.add_argument(
+        "--weights", choices=["live", "ema"], default="live", help="the weights as trained, or their slow average (--trainer.ema_decay; default live)"
+    )
     parser.add_argument("--dtype", choices=["float32", "float16"], default="float32", help="of the embeddings in the dump (default float32)")
     parser.add_argument(
         "--precision",
@@ -193,7 +196,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", required=True, help="folder of the dump")
     add_embedding_arguments(parser)
     arguments = parser.parse_args(argv)
-    loaded, shards = load_checkpoint(arguments.checkpoint), ShardSet(arguments.shards)
+    loaded, shards = load_checkpoint(arguments.checkpoint, arguments.weights), ShardSet(arguments.shards)
     device = start_embedding(arguments)
     try:
         embed_checkpoint(

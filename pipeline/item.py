@@ -1,4 +1,4 @@
-"""What every corpus is read into: an item is a good, a video, a query …, with its words, media, queries, labels and features."""
+"""What every corpus is read into: an item is a good, a video, a live stream, a query …, with its words, media, queries, labels and features."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Domain = Literal["goods", "video", "query", "image", "text"]
-DOMAINS: tuple[str, ...] = ("goods", "video", "query", "image", "text")
+Domain = Literal["goods", "video", "live", "query", "image", "text"]
+DOMAINS: tuple[str, ...] = ("goods", "video", "live", "query", "image", "text")
+
+CLIPS: tuple[str, ...] = ("video", "live")
+"""Domains whose items go on in time: their images are frames in that order, or they are one video file."""
 
 Role = Literal["both", "query", "document"]
 """What an item of an evaluation split is for: searched with ("query"), searched among ("document"), or both."""
@@ -31,7 +34,7 @@ class Query:
 class Item:
     """One item of a corpus. A modality that is missing is absent here, never a placeholder.
 
-    `media` holds either image files in the order of time (one for a good) or a single video file.
+    `media` holds either image files in the order of time (one for a good, none for a query) or a single video file.
     `words` has keys out of WORDS, only for non-empty text. `features` are named .npy files or arrays.
     """
 

@@ -7,6 +7,8 @@ The layout of the corpus is recognised (`pipeline.sources`; --source overrides).
 the same bytes however many processes worked. Killed at any moment and run again, packing goes on from the shards that are complete;
 media files are taken not to have changed meanwhile. A finished split of the same corpus and settings is left as it is.
 
+Every split but train also gets its queries as items of domain query, to be searched with (`pipeline.packing.queries`).
+
 Items that cannot be packed (a missing or damaged file, a text with the wrong number of lines, a path out of the corpus) are listed in
 SHARDS/<split>/rejected.jsonl with the reason.
 """

@@ -61,9 +61,12 @@ class Stream:
 
     batch_size: int = 64
     """documents in one forward of all ranks together; a multiple of the number of ranks"""
-    policy: Literal["document", "published"] = "document"
+    policy: Literal["document", "published", "cluster"] = "document"
     """document: an epoch is every document once, its query drawn among its own; published (QCD as released): an epoch is every query once,
-    a side drawn at even chance where it has both, one document of that side at random"""
+    a side drawn at even chance where it has both, one document of that side at random; cluster: an epoch as published, in batches whose
+    queries are of one cluster (QCD's hard negatives)"""
+    cluster_level: int = 0
+    """cluster policy: level 0 as released (coarsest), 1 or 2 finer"""
     domains: Literal["single", "mixed"] = "single"
     """single: a batch holds goods or clips, on all ranks (as published); mixed: both"""
     window_shards: int = 8
@@ -118,12 +121,20 @@ class Trainer:
     """stop after so many optimiser steps; 0 = after `epochs`"""
     accumulate: int = 1
     """forwards whose gradients are added up for one optimiser step"""
+    piece_size: int = 0
+    """rows of a rank that are encoded at a time (gradient caching): memory of a small batch, gradients of the whole one, for a second
+    encoding; 0 = all at once"""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 where the card or processor computes in it, else fp16 with a loss scale on a GPU, else fp32"""
     threads: int = 0
     """threads of a forward on a CPU; 0 = the cores that this node's other ranks and the loading processes leave"""
     channels_last: bool = True
     """memory layout that convolutions prefer"""
+    compile: str = ""
+    """backend that torch.compile gives the towers to, e.g. inductor: minutes at the start, faster steps on a GPU; empty = not compiled"""
+    ema_decay: float = 0.0
+    """share of itself that a slow average of the weights keeps at a step (.999: it looks back over some 1,000 steps); validated beside the
+    live weights, evaluated with --weights ema; 0 = none"""
     log_every: int = 10
     """optimiser steps between two lines of the log"""
     checkpoint_every: int = 1000
@@ -133,7 +144,8 @@ class Trainer:
     validate_every: int = 0
     """optimiser steps between two validations; 0 = at the end of each epoch"""
     best_metric: str = "video2goods/recall@10"
-    """validation metric that names the best checkpoint (median_rank: lower is better; all others: higher is)"""
+    """validation metric that names the best checkpoint (median_rank: lower is better; all others: higher is); with ema/ before it, that of
+    the slow average"""
     timeout_s: float = 1800.0
     """seconds that a rank waits for the others before the job stops"""
 

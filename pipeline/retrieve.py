@@ -1,6 +1,7 @@
 """Evaluate one retrieval task with a checkpoint: pack if needed, embed both domains, search, report.
 
     bash video2goods_evaluate.sh --checkpoint RUN --data CORPUS --out OUT
+    bash launch/evaluate.sh query2goods --checkpoint RUN --data CORPUS --out OUT
     torchrun --nproc_per_node 8 -m pipeline.retrieve --task video2goods --checkpoint RUN --data CORPUS --out OUT
 
 OUT/metrics.json and report.html are what to look at; ranked.h5 and run.trec hold the ranked lists, dumps/ the embeddings. Every stage can
@@ -25,6 +26,7 @@ from pipeline.checkpoint import Loaded, find_checkpoint, load_checkpoint
 from pipeline.corpus import Corpus, open_corpus
 from pipeline.embed import add_embedding_arguments, embed_checkpoint, start_embedding
 from pipeline.shards import ShardSet
+from pipeline.sources import TASKS
 
 
 def retrieve(loaded: Loaded, corpus: Corpus, split: str, task: str, out: Path, arguments: argparse.Namespace) -> None:
@@ -40,8 +42,10 @@ def retrieve(loaded: Loaded, corpus: Corpus, split: str, task: str, out: Path, a
         shards.require_domains(query, document)
         ground_truth = shards.ground_truth(task)
         if ground_truth is None:
+            there = ", ".join(shards.manifest["ground_truth"]) or "no task"
             raise ValueError(
-                f"{shards.folder}: no ground truth for {task}; add it to the corpus and pack again, or use pipeline.embed and evaluate.search alone"
+                f"{shards.folder}: no ground truth for {task} (it has it for {there}); add it to the corpus (Dataset/README.md) and pack again, "
+                "or use pipeline.embed and evaluate.search alone"
             )
         dumps = Path(arguments.dumps) if arguments.dumps else out / "dumps"
         for domain in (query, document):
@@ -70,7 +74,8 @@ def retrieve(loaded: Loaded, corpus: Corpus, split: str, task: str, out: Path, a
 
 def main(argv: list[str] | None = None) -> None:
     parser = CommandParser("evaluate", __doc__)
-    parser.add_argument("--task", required=True, help="QUERY2DOCUMENT, e.g. video2goods (the scripts set it)")
+    tasks = ", ".join(TASKS)
+    parser.add_argument("--task", required=True, help=f"what is searched with, 2, what is searched among (the scripts set it): {tasks}")
     parser.add_argument("--checkpoint", required=True, help="run folder (its best checkpoint, else the latest) or one checkpoint folder")
     parser.add_argument("--data", required=True, help="corpus root (its layout is recognised) or packed shard set")
     parser.add_argument("--out", required=True, help="folder for dumps, ranked lists, metrics.json and report.html")
@@ -90,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     split = corpus.evaluation_split(arguments.split)
     if arguments.check:
         return
-    loaded = load_checkpoint(arguments.checkpoint)
+    loaded = load_checkpoint(arguments.checkpoint, arguments.weights)
     say(f"{arguments.task} on the {split} split of {arguments.data} with {loaded.folder} ({loaded.recipe.name}, step {loaded.state.step})")
     retrieve(loaded, corpus, split, arguments.task, out, arguments)
 

@@ -3,6 +3,7 @@
     SHARDS/<split>/manifest.json                     format version, source, split, counts by domain, one record a shard
     SHARDS/<split>/video-000000.tar                  <key>.json, <key>.jpg | <key>.00.jpg … | <key>.mp4, <key>.<feature>.npy
     SHARDS/<split>/video-000000.index.npz            where each member lies in the tar, and each sample's query ids
+    SHARDS/<split>/query.query-000000.tar            every split but train: its queries as items, to be searched with
     SHARDS/<split>/queries.jsonl, rejected.jsonl, ground_truth/<task>.tsv, tokenizer/
 
 Members are read by offset, in any order and from any process: files are opened at the first read, `os.pread` shares no position
@@ -231,7 +232,7 @@ class ShardSet:
             return [Query(record["id"], record["words"], tuple(record["cluster"])) for record in records]
 
     def ground_truth(self, task: str) -> Path | None:
-        """The file of `query id TAB relevant ids` for "video2goods" or "goods2video", None where the split has none."""
+        """The file of `query id TAB relevant ids` for a task such as "video2goods", None where the split has none."""
         path = self.folder / "ground_truth" / f"{task}.tsv"
         return path if path.is_file() else None
 
@@ -246,7 +247,13 @@ class ShardSet:
         if missing:
             held = ", ".join(f"{count} {domain}" for domain, count in self.counts.items() if count) or "nothing"
             lacks = f"no items of domain {' and '.join(missing)} (it holds {held})"
-            raise ValueError(f"{self.folder}: {lacks}; use a corpus that has {' and '.join(domains)}")
+            remedy = f"use a corpus that has {' and '.join(domains)}"
+            if missing == ["query"]:
+                remedy = (
+                    "queries are packed with a split for evaluation whose documents say what they were found by (Dataset/README.md); "
+                    "where they do, pack it again with --overwrite"
+                )
+            raise ValueError(f"{self.folder}: {lacks}; {remedy}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.query_decoder import Decoding
+from pipeline.exporting.forms import Exports
 from pipeline.item import Query
 from pipeline.shards import Sample
 
@@ -36,15 +38,34 @@ class Preparation(ABC):
         """The rows of one batch as tensors of equal shapes; every tensor's first axis is the batch."""
 
 
-class System(nn.Module, ABC):
-    """A published system: model and losses in one module, so that DDP wraps one forward.
-
-    State that must survive (momentum copies, queues, pointers) lives in buffers, so that a checkpoint holds it.
-    """
+class Embedder(nn.Module, ABC):
+    """What a dump needs: samples as batches, and a vector for each."""
 
     embedding_dim: int
     normalised: bool = True
     """embeddings have length 1, so that inner products are cosines"""
+
+    @abstractmethod
+    def embed(self, batch: Batch, domain: str) -> Tensor:
+        """What goes into the dump, [B, embedding_dim]; scores are inner products of these."""
+
+    @abstractmethod
+    def preparation(self, training: bool) -> Preparation:
+        """How samples become batches, with augmentation (`training`) or without."""
+
+
+class System(Embedder):
+    """A published system: model and losses in one module, so that DDP wraps one forward.
+
+    A step is `losses(encode(batch), batch)`: `encode` gives rows item by item, `losses` compares them, so that a trainer can encode a large
+    batch in pieces and compare it as a whole. State that must survive (momentum copies, queues, pointers) lives in buffers, so that a
+    checkpoint holds it.
+    """
+
+    rowwise: bool = True
+    """a row of `encode` follows from its item alone; False where batch statistics are used, and a batch cannot be encoded in pieces"""
+    watched: frozenset[str] = frozenset()
+    """names of terms that are logged and not added to the loss"""
 
     @property
     def feature_dim(self) -> int:
@@ -55,21 +76,25 @@ class System(nn.Module, ABC):
         """What the towers give before anything that is trained from scratch, [B, feature_dim]; for a linear probe."""
         raise ValueError(f"{type(self).__name__} has no towers to take features of; leave --probe out")
 
-    @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Named loss terms (scalars), already weighted; the trainer adds them up and logs each by name."""
+        """Named loss terms (scalars), already weighted; the trainer adds them up (but for `watched`) and logs each by name."""
+        return self.losses(self.encode(batch), batch)
 
     @abstractmethod
-    def embed(self, batch: Batch, domain: str) -> Tensor:
-        """What goes into the dump, [B, embedding_dim]; scores are inner products of these."""
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """What the losses compare, each [B, ...]; where `rowwise`, parts of a batch give the parts of its rows."""
+
+    @abstractmethod
+    def losses(self, rows: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """The terms of `forward` from the rows that `encode` gave for the same batch."""
+
+    def caption(self, batch: Batch, decoding: Decoding) -> list[list[tuple[str, float]]]:
+        """Texts that the system reads off each document's frames, best first, with their log probabilities; none where it has no frames."""
+        raise ValueError(f"{type(self).__name__} has no decoder that writes texts; use a checkpoint of a recipe that has one (qcd)")
 
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:
         """The modules that learning-rate factors name; together they hold every trainable parameter once."""
-
-    @abstractmethod
-    def preparation(self, training: bool) -> Preparation:
-        """How samples become batches, with augmentation (`training`) or without."""
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:
@@ -78,8 +103,22 @@ class System(nn.Module, ABC):
     def save_files(self, folder: Path) -> None:
         """Write what preparation needs beside weights and `describe` (a tokenizer) into a checkpoint's folder."""
 
+    def exports(self) -> Exports:
+        """Towers and graphs for other programs (`python -m pipeline.export`)."""
+        raise ValueError(f"{type(self).__name__} has no form for other programs; its checkpoint can be embedded and searched with here")
+
+    def weights_replaced(self) -> None:
+        """Called after a new run's weights were taken from a checkpoint: slow copies begin as what they follow."""
+
+    def before_step(self, progress: float) -> None:
+        """Called before each optimiser step; `progress` is the share of the run that is done, 0 to 1. For weights that change on the way."""
+
     def after_step(self) -> None:
         """Called once after each optimiser step: momentum copies, queues."""
+
+    def compile_towers(self, backend: str) -> None:
+        """Have torch compile what takes the time (--trainer.compile). Names in a checkpoint stay as they are."""
+        raise ValueError(f"--trainer.compile: {type(self).__name__} has nothing to compile; leave it out")
 
     def device(self) -> torch.device:
         """Where the parameters are."""

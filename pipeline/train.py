@@ -21,14 +21,18 @@ from launch.command import OneLineErrors, run_command
 from launch.files import read_json
 from launch.logs import is_main, say
 from launch.seeds import seed_everything
-from pipeline.checkpoint import CheckpointFolder, find_checkpoint, load_weights
+from pipeline.checkpoint import CheckpointFolder, find_checkpoint, start_from
 from pipeline.corpus import Corpus, open_corpus
+from pipeline.item import CLIPS
 from pipeline.precision import resolve_precision
 from pipeline.recipe import Recipe, add_recipe_arguments, differences, from_dict, module_of, recipe_from, resolve
 from pipeline.shards import ShardSet
 from pipeline.trainer import Trainer
 
-FIXED = ("stream.batch_size", "stream.policy", "stream.domains", "stream.window_shards", "trainer.seed", "trainer.accumulate")
+FIXED = (
+    *("stream.batch_size", "stream.policy", "stream.domains", "stream.window_shards", "stream.cluster_level"),
+    *("trainer.seed", "trainer.accumulate"),
+)
 """Fields that give a position in the stream its meaning: a run that goes on keeps them."""
 
 
@@ -41,7 +45,9 @@ def train(recipe: Recipe, corpus: Corpus, out: Path, device: str, init: str | No
     chosen = distributed.start(device, recipe.trainer.timeout_s)
     try:
         shards = ShardSet(corpus.pack("train", recipe.packing))
-        shards.require_domains("goods", "video")
+        shards.require_domains("goods")
+        if not any(shards.counts.get(domain) for domain in CLIPS):
+            shards.require_domains(CLIPS[0])
         validation = _validation_set(corpus, recipe)
         module, latest = module_of(recipe.name), CheckpointFolder(out).latest()
         if chosen.type == "cpu":
@@ -54,8 +60,7 @@ def train(recipe: Recipe, corpus: Corpus, out: Path, device: str, init: str | No
             trainer.restore(latest)
             say(f"going on from {latest} (step {trainer.state.step})")
         elif init is not None:
-            load_weights(system, find_checkpoint(init))
-            say(f"weights from {find_checkpoint(init)}")
+            say(start_from(system, find_checkpoint(init)))
         trained = sum(p.numel() for p in system.parameters() if p.requires_grad)
         say(
             f"{recipe.name}: {sum(p.numel() for p in system.parameters()) / 1e6:.1f} M parameters, {trained / 1e6:.1f} M trained; "

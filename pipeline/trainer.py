@@ -7,33 +7,32 @@ that one process takes on the whole batch.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import signal
-import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.tensorboard import SummaryWriter
 
 from launch import distributed
-from launch.files import whole_file
 from launch.logs import is_main, progress, say
 from launch.seeds import seed_everything
-from pipeline.checkpoint import CheckpointFolder, State, load_weights
+from pipeline.checkpoint import CheckpointFolder, State, load_average, load_weights
+from pipeline.ema import WeightAverage
 from pipeline.optim import optimiser_of, scale_at, set_learning_rate
 from pipeline.order import order_of
-from pipeline.precision import autocast, loss_scaler, resolve_precision
+from pipeline.precision import loss_scaler, resolve_precision
 from pipeline.recipe import Recipe
+from pipeline.run_log import RunLog, run_log
 from pipeline.shards import ShardSet
+from pipeline.step import Step
 from pipeline.stream import Slice, training_batches
-from pipeline.system import Batch, System
+from pipeline.system import System
 from pipeline.validation import better, validate
 
 EXIT_PREEMPTED = 75
@@ -54,15 +53,14 @@ class Trainer:
     def __init__(self, recipe: Recipe, system: System, shards: ShardSet, validation: ShardSet | None, out: Path, device: torch.device) -> None:
         ranks = distributed.world_size()
         if recipe.stream.batch_size % ranks:
-            raise ValueError(
-                f"--stream.batch_size {recipe.stream.batch_size} is not a multiple of the {ranks} ranks; it counts those of all ranks"
-            )
+            raise ValueError(f"--stream.batch_size {recipe.stream.batch_size} is not a multiple of the {ranks} ranks; it counts those of all ranks")
         self.recipe, self.out, self.device = recipe, Path(out), device
         self.shards, self.validation = shards, validation
         self.precision = resolve_precision(recipe.trainer.precision, device)
         self.system = system.to(device)
         self.optimiser = optimiser_of(system.parts(), recipe.optim)
         self.scaler = loss_scaler(self.precision)
+        self.average = WeightAverage(self.system, recipe.trainer.ema_decay) if recipe.trainer.ema_decay else None
         self.order = order_of(shards, recipe.stream, recipe.trainer.seed)
         self.checkpoints = CheckpointFolder(out)
         self.state = State()
@@ -74,6 +72,8 @@ class Trainer:
         training = torch.load(folder / "training.pt", map_location="cpu", weights_only=True)
         self.optimiser.load_state_dict(training["optimiser"])
         self.scaler.load_state_dict(training["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(load_average(folder))
         self.state = State(**training["state"])
         states = training["random"]
         if distributed.rank() < len(states):
@@ -90,10 +90,14 @@ class Trainer:
         """
         settings, state = self.recipe.trainer, self.state
         batches_in, total = self._length()
-        model = self._wrapped()
+        step = self._step()
         if state.step == 0:
             seed_everything(settings.seed, distributed.rank())
-        with self._log() as log, self._signals(), progress(total=total, initial=state.step, what="train", unit="step") as bar:
+        with (
+            run_log(self.out, state, settings.log_every) as log,
+            self._signals(),
+            progress(total=total, initial=state.step, what="train", unit="step") as bar,
+        ):
             batches = training_batches(
                 self.shards,
                 self.order,
@@ -110,13 +114,16 @@ class Trainer:
                 in_epoch = batches_in[state.epoch]
                 forwards = min(settings.accumulate, in_epoch - state.batch)
                 set_learning_rate(self.optimiser, scale_at(state.step, total, state.epoch + state.batch / in_epoch, self.recipe.optim))
-                values = self._step(model, list(itertools.islice(batches, forwards)))
+                self.system.before_step(state.step / total)
+                values = step(list(itertools.islice(batches, forwards)))
+                if self.average is not None:
+                    self.average.update()
                 state.step += 1
                 state.batch += forwards
                 if state.batch == in_epoch:
                     state.epoch, state.batch = state.epoch + 1, 0
-                log.add(values, forwards * self.recipe.stream.batch_size, bar)
-                self._after(state.step == total, epoch_ended=state.batch == 0)
+                log.add(values, forwards * self.recipe.stream.batch_size, self.optimiser.param_groups[0]["lr"], bar)
+                self._after(state.step == total, state.batch == 0, log)
         return state
 
     def _length(self) -> tuple[list[int], int]:
@@ -130,31 +137,21 @@ class Trainer:
             steps += -(-batches_in[-1] // settings.accumulate)
         return batches_in, int(min(steps, most))
 
-    def _step(self, model: torch.nn.Module, batches: list[Batch]) -> dict[str, float]:
-        """One optimiser step over `batches`; returns the mean of each loss term, `loss` and `gradient_norm`."""
-        self.system.train()
-        totals: dict[str, float] = {}
-        for number, batch in enumerate(batches):
-            batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
-            last = number == len(batches) - 1
-            # Gradients of all but the last forward stay local: one all-reduce a step.
-            with nullcontext() if last or not isinstance(model, DistributedDataParallel) else model.no_sync():
-                with autocast(self.precision, self.device):
-                    terms = model(batch)
-                loss = torch.stack([term.float() for term in terms.values()]).sum()
-                for name, value in self._agree(terms).items():
-                    totals[name] = totals.get(name, 0.0) + value / len(batches)
-                self.scaler.scale(loss / len(batches)).backward()
-        self.scaler.unscale_(self.optimiser)
-        clip = self.recipe.optim.clip_norm or math.inf
-        norm = torch.nn.utils.clip_grad_norm_([p for group in self.optimiser.param_groups for p in group["params"]], clip)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        self.optimiser.zero_grad(set_to_none=True)
-        self.system.after_step()
-        totals["loss"] = sum(totals.values())
-        totals["gradient_norm"] = float(norm)
-        return totals
+    def _step(self) -> Step:
+        settings = self.recipe.trainer
+        if settings.compile:
+            self.system.compile_towers(settings.compile)
+        return Step(
+            self.system,
+            self.system if settings.piece_size else self._wrapped(),
+            self.optimiser,
+            self.scaler,
+            precision=self.precision,
+            device=self.device,
+            piece_size=settings.piece_size,
+            clip_norm=self.recipe.optim.clip_norm,
+            seen=self._agree,
+        )
 
     def _agree(self, terms: dict[str, torch.Tensor]) -> dict[str, float]:
         """The terms' means over all ranks. All ranks learn here, together, of a loss that is not finite and of a wish to stop."""
@@ -172,21 +169,23 @@ class Trainer:
             )
         return values
 
-    def _after(self, finished: bool, epoch_ended: bool) -> None:
+    def _after(self, finished: bool, epoch_ended: bool, log: RunLog) -> None:
         """What follows a step: validation, checkpoint, and the end of a run that was asked to stop."""
         settings, step = self.recipe.trainer, self.state.step
         is_best = False
         if self.validation is not None and (finished or (step % settings.validate_every == 0 if settings.validate_every else epoch_ended)):
-            is_best = self._validate()
+            is_best = self._validate(log)
         if finished or is_best or self.stop_wanted or step % settings.checkpoint_every == 0:
             folder = self._checkpoint(is_best)
             if self.stop_wanted and not finished:
                 say(f"stopped by a signal after step {step}; {folder} is whole, the same command goes on from it")
                 raise SystemExit(EXIT_PREEMPTED)
 
-    def _validate(self) -> bool:
-        assert self.validation is not None
-        metrics = validate(self.system, self.validation, self.recipe, self.out / "validation", f"step {self.state.step}", self.device, self.precision)
+    def _validate(self, log: RunLog) -> bool:
+        metrics = self._validation("")
+        if self.average is not None:
+            with self.average.in_place():
+                metrics |= self._validation("ema/")
         name = self.recipe.trainer.best_metric
         if name not in metrics:
             raise ValueError(f"--trainer.best_metric {name} is not among the validation metrics: {', '.join(sorted(metrics))}")
@@ -194,12 +193,16 @@ class Trainer:
         is_best = self.state.best is None or better(name, metrics[name], self.state.best)
         if is_best:
             self.state.best, self.state.best_step = metrics[name], self.state.step
-        shown = ", ".join(
-            f"{task} recall@10 {metrics[f'{task}/recall@10']:.3f}" for task in self.recipe.evaluation.tasks if f"{task}/recall@10" in metrics
-        )
+        shown = ", ".join(f"{key.removesuffix('/recall@10')} recall@10 {value:.3f}" for key, value in metrics.items() if key.endswith("/recall@10"))
         say(f"step {self.state.step}: validation {shown}{' (best so far)' if is_best else ''}")
-        self._record({f"validation/{key}": value for key, value in metrics.items()})
+        log.record({f"validation/{key}": value for key, value in metrics.items()})
         return is_best
+
+    def _validation(self, prefix: str) -> dict[str, float]:
+        assert self.validation is not None
+        weights = f"{prefix}step {self.state.step}"
+        metrics = validate(self.system, self.validation, self.recipe, self.out / "validation", weights, self.device, self.precision)
+        return {f"{prefix}{key}": value for key, value in metrics.items()}
 
     def _checkpoint(self, is_best: bool = False) -> Path:
         own = {"cpu": torch.get_rng_state()}
@@ -212,7 +215,8 @@ class Trainer:
         folder = self.checkpoints.folder / f"step-{self.state.step:08d}"
         if is_main():
             training = {"optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict(), "state": vars(self.state), "random": random}
-            folder = self.checkpoints.write(self.system, self.recipe, self.state, training, self.recipe.trainer.keep, is_best)
+            average = self.average.state_dict() if self.average is not None else None
+            folder = self.checkpoints.write(self.system, self.recipe, self.state, training, self.recipe.trainer.keep, is_best, average)
         distributed.barrier()
         return folder
 
@@ -227,32 +231,6 @@ class Trainer:
         return DistributedDataParallel(self.system, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
 
     @contextmanager
-    def _log(self) -> Iterator[_Log]:
-        self._record = _record_nothing
-        if not is_main():
-            yield _Log(self, None)
-            return
-        path = self.out / "log.jsonl"
-        if path.exists():
-            # Steps after the checkpoint that this run goes on from will be taken again: their lines go.
-            lines = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= self.state.step]
-            with whole_file(path) as file:
-                file.writelines(line + "\n" for line in lines)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            open(path, "a", encoding="utf-8", buffering=1) as file,
-            SummaryWriter(str(self.out / "tensorboard"), purge_step=self.state.step + 1) as board,
-        ):
-
-            def record(values: dict[str, float]) -> None:
-                file.write(json.dumps({"step": self.state.step, "epoch": self.state.epoch, **values}) + "\n")
-                for name, value in values.items():
-                    board.add_scalar(name, value, self.state.step)
-
-            self._record = record
-            yield _Log(self, record)
-
-    @contextmanager
     def _signals(self) -> Iterator[None]:
         def wish(number: int, frame: Any) -> None:
             self.stop_wanted = True
@@ -263,32 +241,3 @@ class Trainer:
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
-
-
-def _record_nothing(values: dict[str, float]) -> None:
-    """Ranks other than 0 keep no log."""
-
-
-class _Log:
-    """Means of the steps between two lines of the log, and the progress bar."""
-
-    def __init__(self, trainer: Trainer, record: Any) -> None:
-        self._trainer, self._record = trainer, record
-        self._sums: dict[str, float] = {}
-        self._steps = self._samples = 0
-        self._since = time.perf_counter()
-
-    def add(self, values: dict[str, float], samples: int, bar: Any) -> None:
-        self._steps += 1
-        self._samples += samples
-        for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        bar.update()
-        if self._trainer.state.step % self._trainer.recipe.trainer.log_every == 0:
-            means = {name: value / self._steps for name, value in self._sums.items()}
-            rate = self._samples / (time.perf_counter() - self._since)
-            means |= {"learning_rate": self._trainer.optimiser.param_groups[0]["lr"], "samples_per_s": rate}
-            bar.set_postfix({"loss": f"{means['loss']:.3f}", "samples/s": f"{rate:.0f}"}, refresh=False)
-            if self._record:
-                self._record(means)
-            self._sums, self._steps, self._samples, self._since = {}, 0, 0, time.perf_counter()

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from _pytest.terminal import TerminalReporter
 
 # Tests run side by side, a process a core (make check): more threads than cores would wait for each other by spinning.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,3 +21,20 @@ def test_data() -> Path:
     folder = Path(named)
     assert folder.is_dir(), f"REELGOODS_TEST_DATA={named} is not a folder"
     return folder
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        import torch  # here: most tests of a run need no card, and some no torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA card")
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """What was not run for want of a card, by name: a green run without one has not seen it."""
+    unseen = sorted(report.nodeid for report in terminalreporter.stats.get("skipped", []) if "gpu" in report.keywords)
+    if unseen:
+        terminalreporter.section(f"not run for want of a CUDA card: {len(unseen)} tests")
+        for name in unseen:
+            terminalreporter.write_line(name)

@@ -20,7 +20,7 @@ from pipeline.packing.listing import Listing
 from pipeline.packing.vocabulary import train_vocabulary
 from pipeline.packing.writer import read_note
 from pipeline.shards import FORMAT_VERSION, MANIFEST, WORK_FOLDER, Shard, ShardInfo
-from pipeline.sources import TASKS, Rejected
+from pipeline.sources import GALLERIES, TASKS, Rejected
 
 MOST_TEXTS = 1_000_000
 """Texts that a vocabulary is trained on, at most: every n-th query and sample."""
@@ -71,15 +71,16 @@ def finish(folder: Path, split: str, source: str, listing: Listing, inputs: dict
     say(f"{folder}: {summary(manifest)}")
     if outcome.example:
         say(f"{folder}: {outcome.rejected} rejected, listed in rejected.jsonl; the first: {_shown(outcome.example)}")
-    for domain in ("goods", "video"):
-        if not counts[domain]:
-            say(f"{folder}: no items of domain {domain}; training and evaluation need goods and video")
+    missing = [domain for domain in GALLERIES if not counts[domain]]
+    if len(missing) > 1:
+        say(f"{folder}: no items of domain {' or '.join(missing)}; training needs goods and video, searching one domain with another needs two")
 
 
 def summary(manifest: dict[str, Any]) -> str:
     """What a manifest says, in a line."""
-    counts = ", ".join(f"{count:,} {domain}" for domain, count in manifest["counts"].items())
-    return f"{counts}, {manifest['queries']:,} queries in {len(manifest['shards']):,} shards"
+    counts = ", ".join(f"{count:,} {domain}" for domain, count in manifest["counts"].items() if domain != "query")
+    queries = manifest["counts"].get("query", manifest["queries"])
+    return f"{counts}, {queries:,} queries in {len(manifest['shards']):,} shards"
 
 
 def _shown(rejected: Rejected | None) -> str:

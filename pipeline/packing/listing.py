@@ -20,8 +20,9 @@ from launch.files import whole_path
 from launch.logs import progress
 from pipeline.item import Query
 from pipeline.packing.holdout import hold_out
-from pipeline.packing.truth import write_shared_truth, write_truth
-from pipeline.sources import BadItem, Entry, Rejected, Source
+from pipeline.packing.queries import place_queries
+from pipeline.packing.truth import write_query_truth, write_shared_truth, write_truth
+from pipeline.sources import UNNUMBERED, BadItem, Entry, Rejected, Source
 
 FEWEST_SAMPLES = 64
 SHARDS_WANTED = 16
@@ -34,6 +35,8 @@ CREATE TABLE queries (number INTEGER PRIMARY KEY, words TEXT UNIQUE, cluster TEX
 CREATE TABLE items (number INTEGER PRIMARY KEY, domain TEXT, id TEXT, role TEXT, labels TEXT, payload TEXT, file TEXT, line INTEGER);
 CREATE INDEX items_by_id ON items (domain, id);
 CREATE TABLE links (item INTEGER, query INTEGER, PRIMARY KEY (item, query)) WITHOUT ROWID;
+CREATE TABLE gathered (item INTEGER, query INTEGER, PRIMARY KEY (item, query)) WITHOUT ROWID;
+CREATE TABLE answers (query INTEGER, item INTEGER, PRIMARY KEY (query, item)) WITHOUT ROWID;
 CREATE TABLE rejected (number INTEGER PRIMARY KEY, id TEXT, domain TEXT, file TEXT, reason TEXT);
 CREATE TABLE places (split TEXT, domain TEXT, role TEXT, key INTEGER, item INTEGER, PRIMARY KEY (split, domain, role, key, item)) WITHOUT ROWID;
 CREATE TABLE shards (split TEXT, number INTEGER, name TEXT, domain TEXT, role TEXT, key INTEGER, item INTEGER, samples INTEGER,
@@ -83,6 +86,9 @@ def write_listing(path: Path, source: Source, split: str, *, shard_samples: int,
         if holdout_videos:
             hold_out(database, holdout_videos, holdout_goods)
         for (name,) in database.execute("SELECT DISTINCT split FROM places").fetchall():
+            if name != "train":
+                place_queries(database, name)
+                write_query_truth(database, name)
             _cut(database, name, shard_samples)
             database.execute(
                 "INSERT INTO numbers SELECT ?, query, ROW_NUMBER() OVER (ORDER BY query) - 1 FROM "
@@ -139,7 +145,7 @@ class Listing:
         return (Rejected(*row) for row in self._database.execute("SELECT id, domain, file, reason FROM rejected ORDER BY number"))
 
     def truth_kinds(self, split: str) -> dict[str, str]:
-        """Task -> where its ground truth comes from: "file", "shared queries" or "most specific shared query"."""
+        """Task -> where its ground truth comes from (`pipeline.packing.truth` has the kinds)."""
         return dict(self._database.execute("SELECT task, kind FROM truth_kinds WHERE split = ? ORDER BY task DESC", (split,)))
 
     def truth(self, split: str, task: str) -> Iterator[tuple[str, str]]:
@@ -194,6 +200,9 @@ def _add(database: sqlite3.Connection, entry: Entry) -> Rejected | None:
         if role != entry.role or merged != labels:
             database.execute("UPDATE items SET role = ?, labels = ? WHERE number = ?", (role if role == entry.role else "both", merged, number))
     database.executemany("INSERT OR IGNORE INTO links VALUES (?, ?)", ((number, query) for query in queries))
+    if entry.gathered_by and entry.role != "query":
+        gathered_by = _query_number(database, Query(UNNUMBERED, entry.gathered_by))
+        database.execute("INSERT OR IGNORE INTO gathered VALUES (?, ?)", (number, gathered_by))
     return None
 
 

@@ -18,6 +18,7 @@ from webdataset import TarWriter
 from launch.files import checksum, read_json, whole_path, write_json
 from pipeline.packing.listing import ListedShard, Listing
 from pipeline.packing.members import key_of, members_of
+from pipeline.packing.queries import read_item
 from pipeline.shards import WORK_FOLDER, ShardInfo
 from pipeline.sources import BadItem, Entry, Rejected, Source
 
@@ -95,7 +96,7 @@ def _write(job: Job, listed: ListedShard, entries: Sequence[Entry]) -> Note:
         with open(temporary, "wb") as file, TarWriter(file, encoder=False, mtime=0, user="", group="") as writer:
             for entry in entries:
                 try:
-                    members = members_of(job.source.read(entry), job.source.root, job.resize_short_side)
+                    members = members_of(read_item(job.source, entry), job.source.root, job.resize_short_side)
                 except BadItem as error:
                     if job.stop_at_bad:
                         where = f"{job.source.root / error.file}: {error.reason}"

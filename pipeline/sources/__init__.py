@@ -21,7 +21,12 @@ from pipeline.item import Item, Query
 UNNUMBERED = -1
 """`Query.id` of a query that has not been given its number yet: numbers belong to a packed split, not to a corpus."""
 
-TASKS: dict[str, tuple[str, str]] = {"video2goods": ("video", "goods"), "goods2video": ("goods", "video")}
+GALLERIES: tuple[str, ...] = ("goods", "video", "live")
+"""Domains that are searched among."""
+
+TASKS: dict[str, tuple[str, str]] = {
+    f"{asking}2{answering}": (asking, answering) for asking in ("video", "goods", "live", "query") for answering in GALLERIES if asking != answering
+}
 """Retrieval task -> (domain searched with, domain searched among)."""
 
 READERS: dict[str, str] = {"real20m": "pipeline.sources.real20m:Real20M", "catalog": "pipeline.sources.catalog:Catalog"}
@@ -57,7 +62,8 @@ class Entry:
     `payload` is text that only the source understands (where to look; "" where the id says it all); `file` and `line` say where it
     was listed, for messages. `queries` carry words and cluster; their number is `UNNUMBERED` until the listing gives one.
     `repeats` says that the corpus may list the item again (its queries, labels and roles are then merged); where it is False a
-    second listing is a rejected duplicate.
+    second listing is a rejected duplicate. `gathered_by` is a query's words where the corpus says that it gathered the item by them and yet
+    keeps them apart from `queries`: the item answers that query, and does not carry it.
     """
 
     id: str
@@ -69,6 +75,7 @@ class Entry:
     file: str = ""
     line: int = 0
     repeats: bool = False
+    gathered_by: str = ""
 
 
 class Source(Protocol):
@@ -104,7 +111,7 @@ class Source(Protocol):
         """
 
     def ground_truth(self, split: str) -> dict[str, Iterator[tuple[str, list[str]]]]:
-        """For video2goods and goods2video, as far as the corpus has files for them: (query id, relevant ids), plain ids."""
+        """For each of `TASKS` that the corpus has a file for: (query id, relevant ids), plain ids."""
 
     def derives_ground_truth(self, split: str) -> bool:
         """True where a task without a ground-truth file counts items that share a query as relevant to each other."""

@@ -2,16 +2,16 @@
 
     catalog.jsonl                     all splits; each line's `split` says which, "train" where it says nothing
     train.jsonl, val.jsonl, test.jsonl   or one file a split (then no line has a `split`)
-    ground_truth_video2goods.tsv, ground_truth_goods2video.tsv   optional: query id TAB relevant ids, comma-separated
+    ground_truth_<task>.tsv           optional, e.g. video2goods: query id TAB relevant ids, comma-separated
 
 Fields of a line, all optional but the first two:
 
     id                text without white space, commas or control characters, or a whole number; unique in its domain and split
-    domain            goods, video, query, image or text
+    domain            goods, video, live, query, image or text
     split             a name such as "train", or a list of names (a good may be in train and in test)
     role              evaluation splits: "query" (searched with), "document" (searched among) or "both" (default)
     title, description, caption, recognised_text      text; also accepted together as an object `words`
-    images            list of image paths (one for a good, frames in the order of time for a video), or
+    images            list of image paths (one for a good, frames in the order of time for a video or a live), or
     video             path of one video file (.mp4 .mkv .webm .mov .avi)
     queries           list of queries that found the item: text, or {"words": text, "cluster": [coarse, ..., fine]}
     labels            object of anything; `category` is by custom a list from coarse to fine
@@ -25,7 +25,8 @@ characters they stand for, and the word `null` alone is empty. A field that is n
 below `labels`.
 
 `ground_truth_<task>.tsv` belongs to split test, or to val where there is no test; `ground_truth_<task>.<split>.tsv` to the
-split it names. A val or test split without such a file counts as relevant what shares a query.
+split it names. For a task without such a file a val or test split counts as relevant what shares a query. Packing makes the queries
+of such a split items of domain query (`pipeline.packing.queries`), unless lines of the split have that domain.
 """
 
 from __future__ import annotations

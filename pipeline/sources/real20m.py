@@ -1,4 +1,4 @@
-"""The Real20M / Real400K layout: query-gathered goods and micro-videos.
+"""The Real20M / Real400K layout: query-gathered goods and micro-videos, and live streams where there are any.
 
     train_file/train.txt            query TAB goods ids TAB video ids (comma-separated, `None` where a side is empty)
     train_file/cluster.txt          optional: query TAB level 0 TAB level 1 TAB level 2
@@ -14,7 +14,14 @@
 A corpus may have the train file alone or test files alone. Released names with a tail (`new_train_98000`, `all_goods_177839.txt`)
 are taken where there is one such file. `null` in a text file means empty. HTML entities, which the released query file has
 (`girl&#39;s`), are read as the characters they stand for. The test files' third column is kept as the label `query_words` and is
-never encoded: in some corpora it is the product's own name.
+never encoded with its item: in some corpora it is the product's own name. It is also a query of its own, which the documents that
+have it answer (query2goods, query2video).
+
+Live streams (domain live) lie below `live/` as clips do below `video/`. Real20M has none, so their layout is ours:
+
+    train_file/train.txt            a fourth column: live ids
+    test_file/all_lives.txt, live_query.txt                         second column `live`
+    test_file/eval_gt_live2goods.txt, eval_gt_goods2live.txt, eval_gt_live2video.txt, eval_gt_video2live.txt
 """
 
 from __future__ import annotations
@@ -31,25 +38,43 @@ from pipeline.sources import UNNUMBERED, BadItem, Entry, Rejected, below, clean,
 FOLDERS = 50_000
 """Files lie in a folder named after id modulo this."""
 
-_TEST_FILES = {"all_goods": "document", "goods_query": "query", "all_videos": "document", "photo_query": "query"}
-_TRUTH_FILES = {"video2goods": ("eval_gt_video2goods.txt",), "goods2video": ("eval_gt_good2video.txt", "eval_gt_goods2video.txt")}
-_DOMAINS = {"goods": "goods", "photo": "video", "video": "video"}
+_TEST_FILES = {
+    "all_goods": "document",
+    "goods_query": "query",
+    "all_videos": "document",
+    "photo_query": "query",
+    "all_lives": "document",
+    "live_query": "query",
+}
+_TRUTH_FILES = {
+    "video2goods": ("eval_gt_video2goods.txt",),
+    "goods2video": ("eval_gt_good2video.txt", "eval_gt_goods2video.txt"),
+    "live2goods": ("eval_gt_live2goods.txt",),
+    "goods2live": ("eval_gt_goods2live.txt",),
+    "live2video": ("eval_gt_live2video.txt",),
+    "video2live": ("eval_gt_video2live.txt",),
+}
+_DOMAINS = {"goods": "goods", "photo": "video", "video": "video", "live": "live"}
+_TRAIN_DOMAINS = ("goods", "video", "live")
 _GOODS_LINES = ("id", "category", "brand", "entity", "title", "description")
-_VIDEO_LINES = ("caption", "title", "recognised_text")
+_CLIP_LINES = ("caption", "title", "recognised_text")
 
 
 class Real20M:
     """Reader of the Real20M layout."""
 
     name = "real20m"
-    looked_for = "train_file/train.txt (or one file *train*), test_file/all_goods.txt, goods_query.txt, all_videos.txt, photo_query.txt"
+    looked_for = (
+        "train_file/train.txt (or one file *train*), test_file/all_goods.txt, goods_query.txt, all_videos.txt, photo_query.txt, all_lives.txt, "
+        "live_query.txt"
+    )
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
 
     @classmethod
     def recognise(cls, root: Path) -> bool:
-        """True where there is a train file or any of the four test files."""
+        """True where there is a train file or any of the test files."""
         return bool(_candidates(Path(root) / "train_file", "train") or any(_candidates(Path(root) / "test_file", name) for name in _TEST_FILES))
 
     def splits(self) -> tuple[str, ...]:
@@ -81,7 +106,7 @@ class Real20M:
                 yield clean(words), tuple(int(level) for level in known)
 
     def entries(self, split: str) -> Iterator[Entry | Rejected]:
-        """Train: an entry for each pair of query and id. Test: an entry for each line of the four files."""
+        """Train: an entry for each pair of query and id. Test: an entry for each line of the test files."""
         return self._train_entries() if split == "train" else self._test_entries()
 
     def read(self, entry: Entry) -> Item:
@@ -93,7 +118,7 @@ class Real20M:
         else:
             shard = f"{int(entry.id[-5:]) % FOLDERS}/{entry.id}"
             text = f"{entry.domain}/text/{shard}.txt"
-            media = (self.root / f"goods/images/{shard}.jpg",) if entry.domain == "goods" else self._frame_list(f"video/frameid/{shard}.txt")
+            media = (self.root / f"goods/images/{shard}.jpg",) if entry.domain == "goods" else self._frame_list(entry.domain, shard)
         words, labels = self._text(entry.domain, text) if text else ({}, {})
         if not words and not media:
             raise BadItem(text or entry.file, "has neither words nor media")
@@ -116,12 +141,13 @@ class Real20M:
                 yield Rejected("", "", name, f"line {number}: {line.reason}")
                 continue
             columns = line.split("\t")
-            if len(columns) != 3:
-                yield Rejected("", "", name, f"line {number} has {len(columns)} tab-separated columns, not 3 (query, goods ids, video ids)")
+            if len(columns) not in (3, 4):
+                wanted = "not 3 (query, goods ids, video ids) or 4 (and live ids)"
+                yield Rejected("", "", name, f"line {number} has {len(columns)} tab-separated columns, {wanted}")
                 continue
             words = clean(columns[0])
             queries = (Query(UNNUMBERED, words),) if words else ()
-            for domain, column in (("goods", columns[1]), ("video", columns[2])):
+            for domain, column in zip(_TRAIN_DOMAINS, columns[1:]):
                 for id in _ids(column):
                     if re.fullmatch("[0-9]+", id):
                         yield Entry(id, domain, queries=queries, file=name, line=number, repeats=True)
@@ -142,11 +168,12 @@ class Real20M:
                 except BadItem as error:
                     yield Rejected(line.split("\t")[0] if isinstance(line, str) else "", "", name, f"line {number}: {error.reason}")
 
-    def _frame_list(self, name: str) -> tuple[Path, ...]:
+    def _frame_list(self, domain: str, shard: str) -> tuple[Path, ...]:
+        name = f"{domain}/frameid/{shard}.txt"
         lines = _text_lines(read_bytes(self.root, name), name, wanted=1)
         if len(lines) > 1:
             raise BadItem(name, f"has {len(lines)} lines, not 1 (comma-separated frame paths)")
-        return self._below_images("video", lines[0] if lines else "", name)
+        return self._below_images(domain, lines[0] if lines else "", name)
 
     def _below_images(self, domain: str, column: str, file: str) -> tuple[Path, ...]:
         paths = _ids(column)
@@ -155,12 +182,12 @@ class Real20M:
         return tuple(self.root / below(f"{domain}/images", path, file) for path in paths)
 
     def _text(self, domain: str, name: str) -> tuple[dict[str, str], dict[str, Any]]:
-        wanted = _GOODS_LINES if domain == "goods" else _VIDEO_LINES
+        wanted = _GOODS_LINES if domain == "goods" else _CLIP_LINES
         lines = _text_lines(read_bytes(self.root, name), name, len(wanted))
         if len(lines) != len(wanted):
             raise BadItem(name, f"has {len(lines)} lines, not {len(wanted)} ({', '.join(wanted)})")
         fields = {key: text for key, line in zip(wanted, lines) if (text := clean(line))}
-        if domain == "video":
+        if domain != "goods":
             return fields, {}
         labels: dict[str, Any] = {key: fields[key] for key in ("brand", "entity") if key in fields}
         if "category" in fields:
@@ -208,16 +235,17 @@ def _candidates(folder: Path, kind: str) -> list[Path]:
 def _test_entry(line: str, role: str, file: str, number: int) -> Entry:
     columns = [column.strip() for column in line.split("\t")]
     if len(columns) != 5:
-        raise BadItem("", f"{len(columns)} tab-separated columns, not 5 (id, goods|photo, query, image paths, text path)")
+        raise BadItem("", f"{len(columns)} tab-separated columns, not 5 (id, goods|photo|live, query, image paths, text path)")
     id, kind, query, images, text = columns
     if not re.fullmatch("[0-9]+", id):
         raise BadItem("", f"id {id!r} is not a number")
     if kind not in _DOMAINS:
-        raise BadItem("", f"second column is {kind!r}, not goods or photo")
+        raise BadItem("", f"second column is {kind!r}, not goods, photo or live")
     words = clean(query)
-    labels = {"query_words": words} if words and words.lower() != "none" else {}
+    gathered_by = "" if words.lower() == "none" else words
+    labels = {"query_words": gathered_by} if gathered_by else {}
     payload = json.dumps({"images": images, "text": "" if text.lower() in ("none", "null") else text}, ensure_ascii=False)
-    return Entry(id, _DOMAINS[kind], role, labels=labels, payload=payload, file=file, line=number, repeats=True)
+    return Entry(id, _DOMAINS[kind], role, labels=labels, payload=payload, file=file, line=number, repeats=True, gathered_by=gathered_by)
 
 
 def _lines(file: Path, root: Path) -> Iterator[tuple[int, str | BadItem]]:

@@ -200,13 +200,16 @@ def _page(found: set[int], most: int, rng: np.random.Generator) -> str:
 
 
 def _write_test_files(root: Path, goods: Sequence[Product], testing: Sequence[Clip]) -> None:
-    """The four lists, and the ground truth of both tasks in the released spelling."""
+    """The four lists, and the ground truth of both tasks in the released spelling. A clip's query is that of the first product it shows."""
     goods_rows = []
     for product in goods:
         item = FIRST_GOOD + product.number
         words, _ = next(product_queries(product))
         goods_rows.append(f"{item}\tgoods\t{words}\t{_place(item, 'jpg')}\t{_place(item, 'txt')}")
-    clip_rows = [f"{clip.item}\tphoto\tnone\t{_place(clip.item, 'mp4')}\t{_place(clip.item, 'txt')}" for clip in testing]
+    clip_rows = []
+    for clip in testing:
+        words, _ = next(product_queries(clip.products[0]))
+        clip_rows.append(f"{clip.item}\tphoto\t{words}\t{_place(clip.item, 'mp4')}\t{_place(clip.item, 'txt')}")
     for name, rows in (("all_goods", goods_rows), ("goods_query", goods_rows), ("all_videos", clip_rows), ("photo_query", clip_rows)):
         _write_lines(root / f"test_file/{name}.txt", rows)
     clips_of: dict[int, list[int]] = {}

@@ -77,6 +77,7 @@ def test_without_a_job_everything_works_for_one_process():
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
     assert distributed.gather_rows(rows) is rows
     assert torch.equal(distributed.sum_over_ranks(rows), rows)
+    assert distributed.logsumexp_over_ranks(rows) is rows
     assert distributed.broadcast_object("word") == "word"
     assert [counter.next() for _ in range(3)] == [0, 1, 2]
     distributed.barrier()

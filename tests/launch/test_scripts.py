@@ -70,6 +70,12 @@ def test_a_corpus_without_videos_is_one_line_that_says_so(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_any_task_goes_through_the_script_behind_the_two(tmp_path):
+    done = run("launch/evaluate.sh", "query2goods", "--data", "my corpus", cwd=tmp_path, REELGOODS_PYTHON="/bin/echo")
+
+    assert done.stdout.strip() == "-m pipeline.retrieve --task query2goods --data my corpus"
+
+
 def test_the_task_of_evaluate_is_asked_for(tmp_path):
     done = run("launch/evaluate.sh", "--data", "corpus", cwd=tmp_path)
 

@@ -33,7 +33,7 @@ def generation_loss(reference: Reference) -> Tensor:
     weights = reference.weights("text_generation_model", "")
     decoder.load_state_dict({**weights, "gpt2_model.lm_head.weight": weights["gpt2_model.transformer.wte.weight"]})
     total, count = Reconstruction()(decoder(reference["query_ids"], reference["vision_video"]), reference["query_ids"])
-    return total / count
+    return total.sum() / count.sum()
 
 
 def test_each_loss_and_their_sum_are_the_releases(reference: Reference) -> None:

@@ -1,6 +1,6 @@
 """Run under torchrun: a small net with synchronised batch norm on this rank's share of a batch; rank 0 writes what came out.
 
-    torchrun --nproc_per_node 2 -m tests.models.batch_norm_on_ranks OUT.pt
+torchrun --nproc_per_node 2 -m tests.models.batch_norm_on_ranks OUT.pt
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from models.encoders import Encoder, TextEncoder, VisionEncoder, load_text, load_vision
+from models.frame_integration import FrameIntegration
+from models.query_decoder import QueryDecoder
 from tests.models.folders import random_frames, save, text_model, vision_model
 
 VISION = ["vit", "dinov2", "mobilenet_v2", "resnet", "convnextv2", "swin", "chinese_clip", "clip"]
@@ -217,3 +219,32 @@ def test_texts_longer_than_the_position_table_are_named(folders: Path) -> None:
     assert load(folders, "text/bert")(ids, torch.ones_like(ids)).shape == (1, 12)
     with pytest.raises(ValueError, match="texts of 19 tokens, but RobertaModel has positions for 18"):
         load(folders, "text/roberta")(ids, torch.ones_like(ids))
+
+
+@pytest.mark.parametrize("kind", ["chinese_clip", "clip", "vit", "dinov2"])
+def test_vision_attention_is_torchs_fused_one(kind: str, tmp_path: Path) -> None:
+    encoder = load_vision(save(vision_model(kind), tmp_path), dim=12)
+
+    assert encoder.tower.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("kind", ["chinese_clip", "clip", "bert", "roberta"])
+def test_text_attention_is_torchs_fused_one(kind: str, tmp_path: Path) -> None:
+    encoder = load_text(save(text_model(kind), tmp_path), dim=12)
+
+    assert encoder.tower.config._attn_implementation == "sdpa"
+
+
+def test_decoder_and_frame_attention_are_torchs_fused_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    fused, calls = torch.nn.functional.scaled_dot_product_attention, []
+
+    def counted(*arguments, **options):
+        calls.append(arguments[0].shape)
+        return fused(*arguments, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counted)
+
+    QueryDecoder(9, condition_dim=16, width=16, layers=2, heads=2, max_tokens=4)(torch.zeros(1, 3, dtype=torch.long), torch.zeros(1, 16))
+    assert len(calls) == 4  # two layers, among tokens and to the condition
+    FrameIntegration(16, frames=3, heads=2)(torch.zeros(2, 3, 16))
+    assert len(calls) == 5

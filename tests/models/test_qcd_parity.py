@@ -46,7 +46,7 @@ def vision(reference: Reference) -> VisionEncoder:
         hidden_size=64, num_hidden_layers=2, num_attention_heads=1, intermediate_size=256, image_size=32, patch_size=16, hidden_act="quick_gelu"
     )
     encoder = VisionEncoder(ChineseCLIPVisionModel(config), ImageSettings(size=32), dim=512)
-    encoder.load_state_dict(vision_weights(reference.weights("state_dict", "visual_model.")))
+    encoder.load_state_dict(vision_weights(reference.weights("state_dict", "visual_model."))[0])
     return encoder.eval()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,8 +19,9 @@ SMALL = [
 """Flags of a run that takes a moment: small layers, no dropout, batches of 12."""
 
 
-def write_little_corpus(root: Path, products: int = 8, clips: int = 3) -> Path:
-    """`products` goods, `clips` training clips and one test clip of each; every second clip has no words, every product two queries."""
+def write_little_corpus(root: Path, products: int = 8, clips: int = 3, clusters: bool = False) -> Path:
+    """`products` goods, `clips` training clips and one test clip of each; every second clip has no words, every product two queries, in
+    four clusters where wanted."""
     rng = np.random.default_rng(0)
     looks = rng.integers(0, 256, (products, 6, 6, 3), dtype=np.uint8)
     records, files = [], {}
@@ -32,7 +34,9 @@ def write_little_corpus(root: Path, products: int = 8, clips: int = 3) -> Path:
         return name
 
     for product in range(products):
-        queries = [f"item {product}", f"group {product % 2}"]
+        queries: list[Any] = [f"item {product}", f"group {product % 2}"]
+        if clusters:
+            queries = [{"words": words, "cluster": [product % 4 if words.startswith("item") else product % 2]} for words in queries]
         for split in ("train", "test"):
             images = [photo(f"goods/{split}{product}.jpg", product)]
             good = {"id": f"g{product}", "domain": "goods", "title": f"item number {product}", "images": images}

@@ -62,6 +62,15 @@ def test_words_may_come_as_one_object_and_null_is_no_word(tmp_path: Path) -> Non
     assert items(tmp_path)["12"].words == {"title": "Kettle"}
 
 
+def test_a_live_stream_is_a_line_like_a_clips(tmp_path: Path) -> None:
+    words = {"title": "Kettles live", "caption": "tonight", "recognised_text": "-30%"}
+    write_catalog(tmp_path, [{"id": "s1", "domain": "live", "images": ["a.jpg", "b.jpg"], "queries": ["kettle"], **words}])
+
+    item = items(tmp_path)["s1"]
+
+    assert (item.domain, item.words, item.media) == ("live", words, (tmp_path / "a.jpg", tmp_path / "b.jpg"))
+
+
 def test_a_video_file_is_the_media_of_its_item(tmp_path: Path) -> None:
     write_catalog(tmp_path, [{"id": "a", "domain": "video", "video": "clips/a.MP4"}])
 
@@ -80,7 +89,7 @@ def test_a_video_file_is_the_media_of_its_item(tmp_path: Path) -> None:
         ({"id": "", "domain": "goods", "title": "x"}, 'field id is ""'),
         ({"id": 1.5, "domain": "goods", "title": "x"}, "field id is 1.5"),
         ({"id": True, "domain": "goods", "title": "x"}, "field id is true"),
-        ({"id": "a", "title": "x"}, "field domain is missing; wanted one of goods, video, query, image, text"),
+        ({"id": "a", "title": "x"}, "field domain is missing; wanted one of goods, video, live, query, image, text"),
         ({"id": "a", "domain": "good", "title": "x"}, 'field domain is "good"; wanted one of goods'),
         ({"id": "a", "domain": ["goods"], "title": "x"}, 'field domain is ["goods"]'),
         ({"id": "a", "domain": "goods", "titel": "x"}, "field titel is not known"),
@@ -171,6 +180,10 @@ def test_ground_truth_files_belong_to_the_split_they_name_or_to_test(tmp_path: P
 
     assert {task: list(lines) for task, lines in source.ground_truth("test").items()} == {"video2goods": [("v1", ["g1", "g2"]), ("v2", [])]}
     assert {task: list(lines) for task, lines in source.ground_truth("val").items()} == {"video2goods": [("v3", ["g3"])]}
+    write_files(tmp_path, {"ground_truth_query2live.tsv": "blue kettle\ts1\n"})
+    assert {task: list(lines) for task, lines in source.ground_truth("test").items() if task != "video2goods"} == {
+        "query2live": [("blue kettle", ["s1"])]
+    }
     assert source.derives_ground_truth("val") and not source.derives_ground_truth("train")
 
 

@@ -21,7 +21,8 @@ from pathlib import Path
 import torch
 from pipeline.embed import embed_shards
 from pipeline.order import order_of
-from pipeline.recipes.qcd import build, smoke
+from pipeline.recipes.qcd.build import build
+from pipeline.recipes.qcd.runs import smoke
 from pipeline.shards import ShardSet
 from pipeline.stream import Slice, training_batches
 import dataclasses

@@ -3,54 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pipeline.order import DocumentOrder, PublishedOrder, order_of
 from pipeline.recipe import Stream
-from pipeline.shards import ShardInfo
 from pipeline.stream import Slice
+from tests.pipeline.fake_shards import FakeShards
 
-
-@dataclass
-class FakeShard:
-    """An index without a tar: rows with the given query ids."""
-
-    queries: list[list[int]]
-
-    @property
-    def query_offsets(self) -> np.ndarray:
-        return np.cumsum([0] + [len(row) for row in self.queries])
-
-    @property
-    def query_ids_flat(self) -> np.ndarray:
-        return np.array([query for row in self.queries for query in row], dtype=np.int32)
-
-
-@dataclass
-class FakeShards:
-    contents: list[tuple[str, list[list[int]]]]
-    folder: Path = Path("shards/train")
-    opened: Counter = field(default_factory=Counter)
-
-    @property
-    def shards(self) -> tuple[ShardInfo, ...]:
-        return tuple(
-            ShardInfo(f"{domain}-{n:06d}", domain, "both", len(rows), sum(bool(row) for row in rows), 0, "")
-            for n, (domain, rows) in enumerate(self.contents)
-        )
-
-    def shard(self, number: int) -> FakeShard:
-        self.opened[number] += 1
-        return FakeShard(self.contents[number][1])
+POLICIES = ["document", "published", "cluster"]
 
 
 def corpus() -> FakeShards:
-    """7 goods in two shards, 10 clips in three; every document has one query."""
-    return FakeShards([("goods", [[0]] * 4), ("goods", [[1]] * 3), ("video", [[0]] * 4), ("video", [[1]] * 4), ("video", [[2]] * 2)])
+    """7 goods in two shards, 10 clips in three; every document has one query, of two clusters."""
+    contents = [("goods", [[0]] * 4), ("goods", [[1]] * 3), ("video", [[0]] * 4), ("video", [[1]] * 4), ("video", [[2]] * 2)]
+    return FakeShards(contents, clusters=[(0,), (0,), (1,)])
 
 
 def flat(order, epoch: int, start: int = 0) -> list:
@@ -82,7 +49,7 @@ def test_a_batch_holds_one_domain_unless_mixed_is_asked_for():
     assert any(len({shards.shards[draw.shard].domain for draw in batch}) == 2 for batch in mixed)
 
 
-@pytest.mark.parametrize("policy", ["document", "published"])
+@pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("start", [0, 1, 3, 4])
 def test_starting_at_a_batch_gives_what_would_have_come_there(policy, start):
     order = order_of(corpus(), Stream(batch_size=4, policy=policy), seed=3)
@@ -92,7 +59,7 @@ def test_starting_at_a_batch_gives_what_would_have_come_there(policy, start):
     assert flat(order, epoch=2, start=start) == whole[start:]
 
 
-@pytest.mark.parametrize("policy", ["document", "published"])
+@pytest.mark.parametrize("policy", POLICIES)
 def test_seed_and_epoch_alone_decide(policy):
     settings = Stream(batch_size=4, policy=policy)
 
@@ -125,11 +92,29 @@ def test_documents_without_a_query_are_never_drawn():
     assert drawn == {(0, 0), (0, 2)}
 
 
-def test_a_corpus_without_queries_is_an_error_that_says_so():
-    with pytest.raises(ValueError, match="no document has a query"):
-        DocumentOrder(FakeShards([("goods", [[], []])]), Stream(), seed=0)
-    with pytest.raises(ValueError, match="no document has a query"):
-        PublishedOrder(FakeShards([("goods", [[], []])]), Stream(), seed=0)
+@pytest.mark.parametrize("policy", POLICIES)
+def test_queries_that_are_items_of_their_own_are_never_drawn(policy):
+    shards = FakeShards([("query", [[0], [1]]), ("goods", [[0], [1]]), ("query", [[], []])], clusters=[(0,), (0,)])
+
+    drawn = {draw.shard for batch in flat(order_of(shards, Stream(batch_size=2, policy=policy), seed=0), 0) for draw in batch}
+
+    assert drawn == {1}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("contents", [[("goods", [[], []])], [("goods", [[]]), ("query", [[0]])]])
+def test_a_corpus_whose_documents_have_no_queries_is_an_error_that_says_so(policy, contents):
+    with pytest.raises(ValueError, match="shards/train: no document has a query"):
+        order_of(FakeShards(contents, clusters=[(0,)]), Stream(policy=policy), seed=0)
+
+
+def test_published_draws_live_streams_beside_goods_and_clips():
+    shards = FakeShards([("goods", [[q] for q in range(30)]), ("live", [[q] for q in range(30)]), ("video", [[q] for q in range(30)])])
+    order = PublishedOrder(shards, Stream(batch_size=1, policy="published"), seed=0)
+
+    sides = Counter(shards.shards[batch[0].shard].domain for epoch in range(40) for batch in flat(order, epoch))
+
+    assert all(0.28 < sides[domain] / (30 * 40) < 0.39 for domain in ("goods", "live", "video"))
 
 
 def test_published_an_epoch_is_every_query_once_on_a_side_drawn_evenly():

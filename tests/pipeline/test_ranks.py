@@ -29,20 +29,35 @@ def run(ranks: int, module: str, *flags: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+OPTIONS = {
+    "as it stands": (),
+    "every loss": (
+        *("--system.image_text", "momentum", "--system.image_text_queue", "30", "--system.memory_batches", "2"),
+        *("--system.cyclip_weight", "0.25", "--system.ranking_weight", "1", "--system.cluster_weight", "1"),
+    ),
+    "tiles in pieces": ("--system.image_text", "plain", "--system.contrast_tile", "5", "--trainer.piece_size", "3", "--trainer.ema_decay", "0.5"),
+}
+
+
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
-    pack(write_little_corpus(folder / "corpus"), folder / "shards", workers=1, shard_samples=5, vocab_size=200)
+    pack(write_little_corpus(folder / "corpus", clusters=True), folder / "shards", workers=1, shard_samples=5, vocab_size=200)
     return folder / "shards"
+
+
+def runs_of(option: str, shards: Path) -> dict[int, Path]:
+    """The same three steps by 1, 2 and 3 ranks: folder of each run."""
+    folders = {ranks: shards.parent / f"{option.replace(' ', '_')}_{ranks}" for ranks in (1, 2, 3)}
+    for ranks, folder in folders.items():
+        flags = ("--data", str(shards), "--out", str(folder), *ADAM, "--trainer.max_steps", "3", *OPTIONS[option])
+        run(ranks, "pipeline.train", *SMALL, *flags)
+    return folders
 
 
 @pytest.fixture(scope="module")
 def runs(shards: Path) -> dict[int, Path]:
-    """The same three steps by 1, 2 and 3 ranks: folder of each run."""
-    folders = {ranks: shards.parent / f"run{ranks}" for ranks in (1, 2, 3)}
-    for ranks, folder in folders.items():
-        run(ranks, "pipeline.train", *SMALL, "--data", str(shards), "--out", str(folder), *ADAM, "--trainer.max_steps", "3", "--trainer.seed", "1")
-    return folders
+    return runs_of("as it stands", shards)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -51,10 +66,21 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_many_ranks_end_with_the_weights_of_one_process_on_the_whole_batch(runs, ranks):
-    one, many = weights(runs[1]), weights(runs[ranks])
+    assert_same_weights(runs[1], runs[ranks])
 
-    moved = max((one[name] - value).abs().max().item() for name, value in untrained(runs[1]).items())
-    apart = max((one[name] - many[name]).abs().max().item() for name in one)
+
+@pytest.mark.parametrize("option", ["every loss", "tiles in pieces"])
+def test_with_every_option_two_and_three_ranks_end_with_the_weights_of_one(option, shards):
+    folders = runs_of(option, shards)
+
+    for ranks in (2, 3):
+        assert_same_weights(folders[1], folders[ranks])
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    one, many = weights(first), weights(second)
+    moved = max((one[name] - value).abs().max().item() for name, value in untrained(first).items() if name.startswith("document."))
+    apart = max((one[name].float() - many[name]).abs().max().item() for name in one if one[name].numel())
 
     assert one.keys() == many.keys()
     assert moved > 1e-2  # equality below is not that of runs that stood still

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.item import Query
+from pipeline.pack import pack
+from pipeline.shards import ShardSet
 from pipeline.sources import BadItem, Entry, Rejected, open_source
 from pipeline.sources.real20m import Real20M
-from tests.pipeline.corpora import real20m_files, write_files
+from tests.pipeline.corpora import picture, real20m_files, write_files
 
 
 def listed(source: Real20M, split: str) -> list[Entry]:
@@ -219,7 +221,7 @@ def test_bad_lines_of_the_train_file_are_named_and_the_others_are_read(tmp_path:
     assert good == [("101", 1), ("205", 1), ("101", 4), ("205", 4)]
     assert [(one.id, one.file, one.reason) for one in rejected(source, "train")] == [
         ("7x", "train_file/train.txt", "line 1: id '7x' is not a number"),
-        ("", "train_file/train.txt", "line 2 has 2 tab-separated columns, not 3 (query, goods ids, video ids)"),
+        ("", "train_file/train.txt", "line 2 has 2 tab-separated columns, not 3 (query, goods ids, video ids) or 4 (and live ids)"),
         ("", "train_file/train.txt", "line 5: not UTF-8 text: byte 0xff at position 0"),
     ]
 
@@ -228,9 +230,9 @@ def test_bad_lines_of_a_test_file_are_named(tmp_path: Path) -> None:
     source = corpus(tmp_path, test_file__photo_query_txt="205\tphoto\tnone\tnone\n2o5\tphoto\tn\tn\tn\n205\timage\tn\tn\tn\n")
 
     assert [(one.id, one.reason) for one in rejected(source, "test")] == [
-        ("205", "line 1: 4 tab-separated columns, not 5 (id, goods|photo, query, image paths, text path)"),
+        ("205", "line 1: 4 tab-separated columns, not 5 (id, goods|photo|live, query, image paths, text path)"),
         ("2o5", "line 2: id '2o5' is not a number"),
-        ("205", "line 3: second column is 'image', not goods or photo"),
+        ("205", "line 3: second column is 'image', not goods, photo or live"),
     ]
 
 
@@ -240,6 +242,7 @@ def test_the_query_column_of_a_test_file_is_a_label_and_not_words(tmp_path: Path
     item = source.read(only(source, "test", "101"))
 
     assert item.labels["query_words"] == "Coat" and item.queries == () and item.words == {"title": "A coat & hood"}
+    assert only(source, "test", "101").gathered_by == "Coat" and only(source, "test", "100203").gathered_by == ""
     assert "query_words" not in source.read(only(source, "test", "100203")).labels
 
 
@@ -290,3 +293,52 @@ def test_two_possible_train_files_are_an_error_that_names_both(tmp_path: Path) -
 
 def test_an_entry_keeps_the_query_unnumbered_until_it_is_listed(tmp_path: Path) -> None:
     assert listed(corpus(tmp_path), "train")[0].queries == (Query(-1, "girl's coat"),)
+
+
+def live_files() -> dict[str, str | bytes]:
+    """The small corpus with two live streams: one in train, found with a good, and one in test."""
+    return real20m_files() | {
+        "train_file/train.txt": "blue kettle\t101\tNone\t300301\ntea\tNone\t205\n",
+        "live/frameid/301/300301.txt": "9/l_0.jpg,9/l_1.jpg\n",
+        "live/text/301/300301.txt": "tonight\nKettles live\nnull\n",
+        "live/images/9/l_0.jpg": picture((1, 1, 1)),
+        "live/images/9/l_1.jpg": picture((2, 2, 2)),
+        "test_file/all_lives.txt": "302\tlive\tkettle\t9/l_1.jpg\tnone\n",
+        "test_file/live_query.txt": "302\tlive\tkettle\t9/l_1.jpg\tnone\n",
+        "test_file/eval_gt_live2goods.txt": "302_0\t101.jpg\n",
+        "test_file/eval_gt_video2live.txt": "205_0\t302_0.jpg\n",
+    }
+
+
+def test_live_streams_are_a_fourth_column_and_lie_as_clips_do(tmp_path: Path) -> None:
+    source = Real20M(write_files(tmp_path, live_files()))
+
+    entries = listed(source, "train")
+    item = source.read(only(source, "train", "300301"))
+
+    assert [(entry.domain, entry.id, entry.queries[0].words) for entry in entries] == [
+        ("goods", "101", "blue kettle"),
+        ("live", "300301", "blue kettle"),
+        ("video", "205", "tea"),
+    ]
+    assert item.words == {"caption": "tonight", "title": "Kettles live"}
+    assert item.media == (tmp_path / "live/images/9/l_0.jpg", tmp_path / "live/images/9/l_1.jpg")
+
+
+def test_live_streams_of_test_files_are_searched_and_searched_with(tmp_path: Path) -> None:
+    test = ShardSet(pack(write_files(tmp_path / "corpus", live_files()), tmp_path / "out", workers=1, splits=["test"])["test"])
+
+    assert test.counts == {"goods": 1, "live": 1, "query": 2, "video": 2}
+    (number,) = test.of_domain("live", roles=("both",))
+    assert test.shard(number).sample(0).frames() == ["jpg"] and test.shard(number).sample(0).record["labels"] == {"query_words": "kettle"}
+    truth = {path.stem: path.read_text() for path in (test.folder / "ground_truth").iterdir()}
+    assert truth["live2goods"] == "302\t101\n" and truth["video2live"] == "205\t302\n" and truth["query2live"] == "kettle\t302\n"
+    assert set(truth) == {"video2goods", "goods2video", "live2goods", "video2live", "query2goods", "query2live"}
+
+
+def test_a_corpus_may_have_live_streams_alone_to_test_with(tmp_path: Path) -> None:
+    files = {name: content for name, content in live_files().items() if name.startswith("live/") or name == "test_file/live_query.txt"}
+
+    source = open_source(write_files(tmp_path, files))
+
+    assert source.name == "real20m" and [(entry.domain, entry.role) for entry in listed(source, "test")] == [("live", "query")]

@@ -10,6 +10,7 @@ from evaluate.ranked import Ranked
 from launch.files import read_json
 from pipeline import baselines, retrieve
 from pipeline import train as train_module
+from tests.pipeline.corpora import picture, write_catalog
 from tests.pipeline.little_corpus import SMALL, write_little_corpus
 
 
@@ -40,6 +41,56 @@ def test_a_checkpoint_and_a_corpus_become_metrics_lists_and_a_page(trained, tmp_
     assert len((tmp_path / "run.trec").read_text().splitlines()) == 12 * 12
     page = (tmp_path / "report.html").read_text()
     assert "data:image/jpeg" in page and "item number 3" in page
+
+
+def test_a_search_by_typed_queries_goes_the_same_way_and_shows_their_words(trained, tmp_path):
+    evaluate("query2goods", trained, tmp_path)
+
+    metrics = read_json(tmp_path / "metrics.json")
+    # Twelve goods: "item 0" to "item 11" find one each, "group 0" and "group 1" six each.
+    assert (metrics["task"], metrics["queries"], metrics["docs"], metrics["queries_without_relevant"]) == ("query2goods", 14, 12, 0)
+    ranked = Ranked(tmp_path / "ranked.h5")
+    assert sorted(ranked.query_ids.tolist())[:2] == [b"group 0", b"group 1"]
+    cards = read_json(tmp_path / "cards/cards.json")
+    assert cards["query"]["item 3"] == {"title": "item 3", "words": {"title": "item 3"}, "images": []}
+    page = (tmp_path / "report.html").read_text()
+    assert '<p class="question">item 3</p>' in page and "no picture" not in page
+
+
+def test_live_streams_are_searched_with_and_shown_by_their_frames(trained, tmp_path):
+    _, run = trained
+    files = {f"{n}.jpg": picture((60 * n, 250 - 60 * n, 90)) for n in range(4)}
+    lines = [
+        {"id": f"{domain}{n}", "domain": domain, "images": [f"{n}.jpg"] * frames, "title": f"kettle {n}", "queries": [f"kettle {n}"]}
+        for n in range(4)
+        for domain, frames in (("goods", 1), ("live", 3))
+    ]
+    corpus = write_catalog(tmp_path / "corpus", lines, files, name="test.jsonl")
+
+    evaluate("live2goods", (corpus, run), tmp_path / "out")
+
+    metrics = read_json(tmp_path / "out/metrics.json")
+    assert (metrics["task"], metrics["queries"], metrics["docs"], metrics["queries_without_relevant"]) == ("live2goods", 4, 4, 0)
+    cards = read_json(tmp_path / "out/cards/cards.json")
+    assert {id: len(card["images"]) for id, card in cards["live"].items()} == {f"live{n}": 5 for n in range(4)}
+    assert {id: len(card["images"]) for id, card in cards["goods"].items()} == {f"goods{n}": 1 for n in range(4)}
+
+
+def test_a_task_without_ground_truth_names_those_that_have_it(trained, tmp_path):
+    _, run = trained
+    lines = [{"id": "g", "domain": "goods", "title": "a kettle", "queries": ["kettle"]}, {"id": "v", "domain": "video", "title": "a clip"}]
+    corpus = write_catalog(tmp_path / "corpus", lines, name="test.jsonl")
+
+    with pytest.raises(ValueError, match=r"test: no ground truth for query2video \(it has it for query2goods\); add it to the corpus"):
+        evaluate("query2video", (corpus, run), tmp_path / "out")
+
+
+def test_help_names_every_task(capsys):
+    with pytest.raises(SystemExit):
+        retrieve.main(["--help"])
+
+    said = "".join(capsys.readouterr().out.split())
+    assert "video2goods,video2live,goods2video,goods2live,live2goods,live2video,query2goods,query2video,query2live" in said
 
 
 def test_evaluating_again_embeds_nothing_again_and_gives_the_same_numbers(trained, tmp_path):
@@ -98,7 +149,7 @@ def test_the_baselines_stand_beside_the_trained_numbers(trained, tmp_path, capsy
         (("--task", "video"), "give QUERYDOMAIN2DOCUMENTDOMAIN"),
         (("--checkpoint", "nowhere"), "nowhere: no such folder"),
         (("--source", "real20m"), "not laid out as --source real20m"),
-        (("--task", "query2goods"), "no items of domain query"),
+        (("--task", "live2goods"), r"no items of domain live \(it holds 12 goods, 14 query, 12 video\); use a corpus that has live and goods"),
     ],
 )
 def test_a_mistake_is_named(trained, tmp_path, flags, message):

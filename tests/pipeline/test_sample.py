@@ -152,6 +152,15 @@ def test_ground_truth_is_spelled_as_released_and_the_two_directions_agree(corpus
     assert {clip for clip, _ in pairs} == {row[0] for row in rows(corpus / "test_file/photo_query.txt")}
 
 
+def test_goods_and_clips_of_the_test_files_are_gathered_by_the_query_for_their_product(corpus):
+    goods = {row[0]: row[2] for row in rows(corpus / "test_file/all_goods.txt")}
+    clips = {row[0]: row[2] for row in rows(corpus / "test_file/all_videos.txt")}
+    first = {query[:-2]: goods_shown.split(",")[0][:-4] for query, goods_shown in rows(corpus / "test_file/eval_gt_video2goods.txt")}
+
+    assert len(set(goods.values())) == len(goods)
+    assert {clip: goods[good] for clip, good in first.items()} == clips
+
+
 def test_no_test_clip_and_no_new_product_is_trained_on(corpus):
     train = rows(corpus / "train_file/train.txt")
     trained_goods = set().union(*(ids(row[1]) for row in train))

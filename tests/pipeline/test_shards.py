@@ -58,9 +58,10 @@ def clips(shards: ShardSet) -> Shard:
 
 
 def test_the_manifest_tells_split_source_counts_and_shards(shards: ShardSet) -> None:
-    assert (shards.split, shards.source, shards.counts, len(shards)) == ("test", "catalog", {"goods": 1, "video": 4}, 5)
+    assert (shards.split, shards.source, shards.counts, len(shards)) == ("test", "catalog", {"goods": 1, "query": 3, "video": 4}, 8)
     assert [(info.name, info.domain, info.role, info.samples, info.with_queries) for info in shards.shards] == [
         ("goods-000000", "goods", "both", 1, 1),
+        ("query.query-000000", "query", "query", 3, 0),
         ("video-000000", "video", "both", 4, 2),
     ]
     assert shards.shards[0].bytes == (shards.folder / "goods-000000.tar").stat().st_size
@@ -167,13 +168,14 @@ def test_only_so_many_shards_stay_open(packed: Path) -> None:
 
 
 def test_shards_are_found_by_domain_and_role(shards: ShardSet) -> None:
-    assert shards.of_domain("video") == [1] and shards.of_domain("video", roles=("query",)) == [] and shards.of_domain("query") == []
+    assert shards.of_domain("video") == [2] and shards.of_domain("video", roles=("query",)) == [] and shards.of_domain("live") == []
 
 
 def test_a_domain_that_is_not_there_is_named_with_what_there_is(shards: ShardSet) -> None:
     shards.require_domains("goods", "video")
 
-    with pytest.raises(ValueError, match=r"test: no items of domain image \(it holds 1 goods, 4 video\); use a corpus that has goods and image"):
+    held = r"test: no items of domain image \(it holds 1 goods, 3 query, 4 video\); use a corpus that has goods and image"
+    with pytest.raises(ValueError, match=held):
         shards.require_domains("goods", "image")
 
 
@@ -227,7 +229,7 @@ def test_a_manifest_of_something_else_is_no_shard_set(tmp_path: Path) -> None:
 def test_a_shard_set_is_recognised_by_its_splits_or_as_one_of_them(packed: Path, tmp_path: Path) -> None:
     assert is_shard_set(packed) and is_shard_set(packed / "test")
     assert splits_of(packed) == splits_of(packed / "test") == {"test": packed / "test"}
-    assert open_shards(packed, "test").counts == open_shards(packed / "test", "test").counts == {"goods": 1, "video": 4}
+    assert open_shards(packed, "test").counts == open_shards(packed / "test", "test").counts == {"goods": 1, "query": 3, "video": 4}
     assert not is_shard_set(tmp_path) and not is_shard_set(tmp_path / "nowhere") and not is_shard_set(packed / "test" / "manifest.json")
     with pytest.raises(ValueError, match="no split train; it has test"):
         open_shards(packed, "train")

@@ -15,7 +15,8 @@ from pipeline import train as train_module
 from pipeline import trainer as trainer_module
 from pipeline.checkpoint import find_checkpoint, load_checkpoint
 from pipeline.pack import pack
-from pipeline.recipes.qcd import QCD
+from pipeline.recipes.qcd.system import QCD
+from pipeline.step import Step
 from tests.pipeline.little_corpus import SMALL, write_little_corpus
 
 
@@ -99,7 +100,7 @@ def test_validation_recall_is_logged_and_names_the_best_checkpoint(tmp_path):
     assert set(seen) == {2, 4}
     best = max(seen, key=lambda step: (seen[step], step))
     assert find_checkpoint(tmp_path / "run").name == f"step-{best:08d}"
-    assert read_json(tmp_path / "run/shards/val/manifest.json")["counts"] == {"goods": 12, "video": 12}
+    assert read_json(tmp_path / "run/shards/val/manifest.json")["counts"] == {"goods": 12, "query": 14, "video": 12}
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_weights_before_it(shards, tmp_path, monkeypatch):
@@ -120,14 +121,16 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_weights_before_it
 
 
 def test_sigterm_writes_a_checkpoint_and_leaves_with_a_code_that_says_try_again(shards, tmp_path, monkeypatch):
-    step = trainer_module.Trainer._step
+    take = Step.__call__
 
-    def interrupted(self, *arguments):
-        if self.state.step == 1:
+    def interrupted(self, batches):
+        interrupted.calls += 1
+        if interrupted.calls == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, *arguments)
+        return take(self, batches)
 
-    monkeypatch.setattr(trainer_module.Trainer, "_step", interrupted)
+    interrupted.calls = 0
+    monkeypatch.setattr(Step, "__call__", interrupted)
 
     with pytest.raises(SystemExit) as left:
         train(shards, tmp_path, "--trainer.max_steps", "5")
@@ -159,10 +162,11 @@ def test_weights_that_were_changed_after_writing_are_refused(shards, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--recipe", "qcd:huge"), "real, smoke, photos"),
+        (("--recipe", "qcd:huge"), "real, released, english, smoke, photos"),
         (("--encoders.vision", "nowhere/vit"), r"--encoders.vision nowhere/vit: no such folder; fetch one first"),
         (("--optim.factors", '{"eyes": 1}'), "the parts of this system are text, vision"),
         (("--trainer.precision", "fp16"), "fp16 needs a GPU"),
+        (("--trainer.ema_decay", "1.5"), "a share between 0 and 1"),
         (("--init", "nowhere"), "nowhere: no such folder"),
     ],
 )
