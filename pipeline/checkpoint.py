@@ -195,7 +195,7 @@ def start_from(system: System, folder: Path) -> str:
     _require_fit(folder, {key: weights[key] for key in found}, {key: own[key] for key in wanted})
     system.load_state_dict({key: weights[key] for key in found}, strict=False)
     system.weights_replaced()
-    new = [part for part in prefixes if part not in taken]
+    new = [part for part, prefix in prefixes.items() if part not in taken and any(key.startswith(prefix) for key in own)]
     return f"from {folder}: {', '.join(taken)}" + (f"; new: {', '.join(new)}" if new else "")
 
 

@@ -6,7 +6,7 @@
     FOLDER/vision/, FOLDER/text/    --format transformers: weights and config, loaded by transformers alone; the tokenizer in text/, pixel mean, std
                                     and size in vision/, the projection of each in projection.safetensors. train.sh takes both folders as
                                     --encoders.vision and --encoders.text
-    FOLDER/*.onnx                   --format onnx: of QCD vision.onnx, text.onnx and document.onnx, with batches and texts of any length
+    FOLDER/*.onnx                   --format onnx: vision.onnx, text.onnx and document.onnx (what the system offers), batches and texts of any length
     FOLDER/README.md, recipe.json   how to use them, names and shapes of everything; the settings of the run
 
 Everything is compared with the system on random batches first: FOLDER appears when the numbers agree, and not at all otherwise.
@@ -22,7 +22,7 @@ from launch.files import whole_folder, write_json
 from launch.logs import say
 from pipeline.checkpoint import load_checkpoint
 from pipeline.exporting.card import card
-from pipeline.exporting.graphs import OLDEST_OPSET, require_packages, write_graph
+from pipeline.exporting.graphs import OLDEST_OPSET, require_onnx, write_graph
 from pipeline.exporting.towers import write_text, write_vision
 
 FORMATS = ("transformers", "onnx")
@@ -42,21 +42,21 @@ def export(checkpoint: str, out: Path, formats: Collection[str] = FORMATS, *, we
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out} exists and is not empty; remove it, or give a new folder")
     if "onnx" in formats:
-        require_packages()
-        if opset < OLDEST_OPSET:
-            raise ValueError(f"--opset {opset}: torch's exporter writes {OLDEST_OPSET} and newer")
+        require_onnx(opset)
     loaded = load_checkpoint(checkpoint, weights)
     exports = loaded.system.exports()
     differences: dict[str, float] = {}
+
+    def compared(name: str, difference: float) -> None:
+        differences[name] = difference
+        say(f"{name}: greatest difference from the system {difference:.1e}")
+
     with whole_folder(out) as folder:
         if "transformers" in formats:
-            differences["vision/"] = write_vision(exports, folder / "vision")
-            differences["text/"] = write_text(exports, folder / "text")
+            compared("vision/", write_vision(exports, folder / "vision"))
+            compared("text/", write_text(exports, folder / "text"))
         for name, graph in exports.graphs.items() if "onnx" in formats else ():
-            differences[f"{name}.onnx"] = write_graph(graph, folder / f"{name}.onnx", opset)
-        for name, difference in differences.items():
-            size = sum(file.stat().st_size for file in (folder.glob(f"{name}*") if name.endswith(".onnx") else (folder / name).rglob("*")))
-            say(f"{name}: {size / 1e6:.1f} MB; greatest difference from the system {difference:.1e}")
+            compared(f"{name}.onnx", write_graph(graph, folder / f"{name}.onnx", opset))
         which = "the slow average of its weights" if weights == "ema" else "its live weights"
         origin = f"{loaded.recipe.name}, step {loaded.state.step}, {which} (checksum {loaded.checksum[:12]})"
         (folder / "README.md").write_text(card(origin, exports, differences), encoding="utf-8")

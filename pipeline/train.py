@@ -53,7 +53,7 @@ def train(recipe: Recipe, corpus: Corpus, out: Path, device: str, init: str | No
         if chosen.type == "cpu":
             torch.set_num_threads(_threads(recipe))
         seed_everything(recipe.trainer.seed)
-        system = module.build(recipe, shards.tokenizer())
+        system = module.build(recipe, shards.tokenizer(), shards)
         trainer = Trainer(recipe, system, shards, validation, out, chosen)
         if latest is not None:
             _same_run(recipe, latest)

@@ -27,12 +27,16 @@ def card(origin: str, exports: Exports, differences: Mapping[str, float]) -> str
         origin: a line that says what was exported.
         differences: what was written (`vision/`, `text/`, graphs by name) -> its greatest difference from the system.
     """
-    parts = [f"# Exported from {origin}", "`recipe.json` holds every setting of the run."]
+    parts = [f"# Exported from {origin}", _inputs(exports)]
     if "vision/" in differences:
         parts += _towers(exports)
     graphs = {name: graph for name, graph in exports.graphs.items() if f"{name}.onnx" in differences}
     if graphs:
-        parts += ["## ONNX", "The batch, the number of tokens, and frames where two numbers are named may be of any length. No file needs another."]
+        parts += [
+            "## ONNX",
+            "Batches may be of any size and texts of any number of tokens that the tower has positions for. "
+            "More than 1.8 GB of weights lie beside their graph, in `NAME.onnx.data`.",
+        ]
         parts += ["\n".join(f"- `{name}.onnx`: {graph.says}." for name, graph in graphs.items())]
     found = "\n".join(f"| `{name}` | {value:.1e} |" for name, value in differences.items())
     parts += [
@@ -43,24 +47,30 @@ def card(origin: str, exports: Exports, differences: Mapping[str, float]) -> str
     return "\n\n".join(parts) + "\n"
 
 
-def _towers(exports: Exports) -> list[str]:
-    vision, text = exports.vision, exports.text
-    lengths = ", ".join(f"{kind} {length}" for kind, length in exports.lengths.items())
+def _inputs(exports: Exports) -> str:
+    size = exports.vision.image_size
+    lengths = ", ".join(f"{length} ({kind})" for kind, length in exports.lengths.items())
     padded = (
-        "Words attend to padding, as this system was trained: pad them to these lengths, or the vectors differ."
-        if text.attend_padding
+        "Words attend to padding, as the system was trained: pad them to these lengths, or the vectors differ."
+        if exports.text.attend_padding
         else "How far a batch is padded makes no difference."
     )
+    return (
+        f"Frames are squeezed to {size} x {size} pixels. Words are cut to so many tokens: {lengths}. {padded} "
+        "`recipe.json` holds every setting of the run, such as which words of a document are joined."
+    )
+
+
+def _towers(exports: Exports) -> list[str]:
+    vision, text = exports.vision, exports.text
     flags = "--encoders.vision FOLDER/vision --encoders.text FOLDER/text" + (" --system.attend_padding true" if text.attend_padding else "")
     return [
         "## With transformers",
-        f"- `vision/`: {type(vision.tower).__name__}, and `{PROJECTION}`: `weight` [{vision.dim}, {vision.width}]. Frames are squeezed to "
-        f"{vision.image_size} x {vision.image_size} pixels (`preprocessor_config.json` says the same).\n"
-        f"- `text/`: {type(text.tower).__name__}, its tokenizer, and `{PROJECTION}`: `weight` [{text.dim}, {text.width}]. "
-        f"Words are cut to so many tokens: {lengths}. {padded}",
+        f"- `vision/`: {type(vision.tower).__name__}; `{PROJECTION}` holds `weight` [{vision.dim}, {vision.width}].\n"
+        f"- `text/`: {type(text.tower).__name__} and its tokenizer; `{PROJECTION}` holds `weight` [{text.dim}, {text.width}].",
         _vision_code(vision),
         _text_code(text),
-        f"Both vectors are compared after division by their lengths. Training takes both folders, projections included: `{flags}`.",
+        f"Vectors are compared after division by their lengths. Training takes both folders, projections included: `{flags}`.",
     ]
 
 

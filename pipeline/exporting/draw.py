@@ -24,7 +24,7 @@ class Draw:
     """
 
     def __init__(self, vision: VisionEncoder, text: TextEncoder, lengths: Mapping[str, int]) -> None:
-        self.tokens = (max(lengths.values()), 2)
+        self.tokens = (min(max(lengths.values()), text.max_tokens or max(lengths.values())), 2)
         self._size, self._vocabulary = vision.image_size, text.vocabulary_size
         self._rng = torch.Generator().manual_seed(0)
         self._documents = 0

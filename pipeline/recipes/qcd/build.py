@@ -8,6 +8,7 @@ from typing import Any
 from models.encoders import TextEncoder, VisionEncoder
 from pipeline.recipe import Recipe
 from pipeline.recipes.qcd.system import QCD
+from pipeline.shards import ShardSet
 from pipeline.towers import build_towers, check_towers, rebuild_towers
 
 
@@ -16,11 +17,12 @@ def check(recipe: Recipe) -> None:
     check_towers(recipe.encoders)
 
 
-def build(recipe: Recipe, packed_tokenizer: Path | None) -> QCD:
+def build(recipe: Recipe, packed_tokenizer: Path | None, shards: ShardSet | None = None) -> QCD:
     """A new system: towers from the recipe's folders or from scratch, everything else from scratch.
 
     Args:
         packed_tokenizer: the vocabulary that packing trained; a text tower from scratch uses it.
+        shards: the train split; nothing here depends on it, as a recipe's may.
 
     Raises:
         ValueError: a folder is missing or does not fit, or there is no vocabulary for a text tower from scratch.

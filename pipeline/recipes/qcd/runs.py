@@ -66,7 +66,8 @@ def photos() -> Recipe:
     Their features of a photo and of its mirror image are computed once, and what is trained is everything behind them. So there are no
     random crops, which would make every frame a new one; photos are enlarged to 288 pixels, at which MobileNetV2's features retrieve a
     little better than at 224. No decoder: over a pretrained tokenizer's 30,000 words it takes two thirds of a step on a CPU. Batches are
-    mixed, which draws goods and clips closer than single-domain ones do where a batch is small.
+    mixed, which draws goods and clips closer than single-domain ones do where a batch is small. Two threads, though there are two loading
+    processes for two cores: most of the time goes into the towers' first look at each photo, while the loaders wait (--trainer.threads).
     """
     return replace(
         real(),
