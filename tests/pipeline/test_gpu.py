@@ -69,7 +69,10 @@ def test_an_fp16_run_that_stopped_goes_on_with_its_loss_scale(shards: Path, tmp_
     assert states[0] == states[1]
 
 
-@pytest.mark.parametrize("flags", [("--trainer.compile", "inductor"), ("--trainer.piece_size", "5"), ("--system.contrast_tile", "5")], ids=lambda f: f[0])
+OTHER_WAYS = [("--trainer.compile", "inductor"), ("--trainer.piece_size", "5"), ("--system.contrast_tile", "5")]
+
+
+@pytest.mark.parametrize("flags", OTHER_WAYS, ids=lambda flags: flags[0])
 def test_other_ways_to_the_same_step_give_the_same_losses(flags: tuple[str, ...], shards: Path, tmp_path: Path) -> None:
     plain = train(shards, tmp_path / "plain", "cuda")
 
