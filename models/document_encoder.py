@@ -82,8 +82,8 @@ class DocumentEncoder(nn.Module):
         """[B, D] of length 1, from frames alone; zeros where there are none."""
         return on_rows(has_vision, lambda rows: self._integrated(frames[rows]))
 
-    def tokens(self, frames: Tensor, has_vision: Tensor, ids: Tensor, mask: Tensor, has_words: Tensor) -> DocumentTokens:
-        """Both vectors and the tokens behind them, with one forward of each tower. Arguments as in `forward`."""
+    def tokens(self, frames: Tensor, has_vision: Tensor, ids: Tensor, mask: Tensor, has_words: Tensor, grid: int = 0) -> DocumentTokens:
+        """Both vectors and the tokens behind them, with one forward of each tower. `grid` as in `VisionEncoder.outputs`, else as in `forward`."""
 
         def read(rows: Rows) -> tuple[Tensor, Tensor]:
             text = self.text.outputs(ids[rows], mask[rows])
@@ -91,7 +91,7 @@ class DocumentEncoder(nn.Module):
 
         def look(rows: Rows) -> tuple[Tensor, Tensor]:
             count = frames.shape[1]
-            seen = self.vision.outputs(frames[rows].flatten(0, 1))
+            seen = self.vision.outputs(frames[rows].flatten(0, 1), grid)
             vectors = self.vision.projection(seen.pooled).unflatten(0, (-1, count))
             return normalize(self.frame_integration(vectors), dim=-1), seen.tokens.unflatten(0, (-1, count)).mean(dim=1)
 

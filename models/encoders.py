@@ -1,18 +1,20 @@
 """Frames and words to vectors: any transformers vision or text model, its pooled feature, one linear projection.
 
-Legend: B items, L tokens, S pixels a side, C features of the tower, D dimensions of the embedding.
+Legend: B items, L tokens, N places of an image, S pixels a side, C features of the tower, D dimensions of the embedding.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 from transformers import PreTrainedModel
 
 from models.batch_norm import BatchNormMode, hold_batch_norm, synchronise_batch_norm
@@ -24,6 +26,13 @@ FRAMES_AT_ONCE = 8
 """Of a frozen tower on a CPU: more frames at once take up to twice the processor time, most of it the kernel's for fresh memory."""
 
 Pooling = Literal["first", "mean", "own"]
+
+
+class TowerOutput(NamedTuple):
+    """What one forward of a tower gives before the projection: the pooled feature, and a feature of each token or each place of the image."""
+
+    pooled: Tensor
+    tokens: Tensor
 
 
 class Encoder(nn.Module):
@@ -39,6 +48,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.tower = tower.eval()
         self._memory: FeatureMemory | None = None
+        self._token_memory: FeatureMemory | None = None
 
     def _complete(self, pooled: Tensor, *, dim: int, projection: nn.Linear | None, frozen_layers: FrozenLayers) -> None:
         """Add the projection and freeze: `pooled` is the tower's feature of a probe, [1, C]; a given projection is taken where it fits."""
@@ -64,10 +74,11 @@ class Encoder(nn.Module):
         return self
 
     def remember_features(self, megabytes: int) -> None:
-        """Keep up to `megabytes` of features, so that an input seen before is not computed again. Raises ValueError where the tower is trained."""
+        """Keep up to `megabytes` of features, so that an input seen before is not computed again; as much of an image's places, where they are
+        asked for (`outputs`). Raises ValueError where the tower is trained."""
         if self.frozen_layers != "all":
             raise ValueError(f"features can be remembered of a frozen tower alone; this one has frozen_layers {self.frozen_layers}, not all")
-        self._memory = FeatureMemory(megabytes)
+        self._memory, self._token_memory = FeatureMemory(megabytes), FeatureMemory(megabytes)
 
     def checkpoint_gradients(self) -> bool:
         """Have the tower keep less for the backward pass and compute it again. True where transformers supports it for this model."""
@@ -138,20 +149,52 @@ class VisionEncoder(Encoder):
                 return self._in_pieces(frames)
             return self._memory.features(list(frames), lambda places: self._in_pieces(frames[places]))
 
+    def outputs(self, frames: Tensor, grid: int = 0) -> TowerOutput:
+        """`features` [B, C] and those of an image's N places, row by row [B, N, C], in one forward.
+
+        The places are a square grid: patches of a ViT (its class token and registers are left out), positions of a convolutional map.
+
+        Args:
+            grid: average them to so many a side, where they are more; 0 = as they come.
+        """
+        assert frames.dtype == torch.uint8, f"frames are {frames.dtype}; give them as uint8, they are normalised here"
+        if self.frozen_layers != "all":
+            rows = self._both(frames, grid)
+        else:
+            with torch.no_grad():
+                if self._token_memory is None:
+                    rows = self._both_in_pieces(frames, grid)
+                else:
+                    rows = self._token_memory.features(list(frames), lambda places: self._both_in_pieces(frames[places], grid))
+        return TowerOutput(rows[:, 0], rows[:, 1:])
+
+    def _both_in_pieces(self, frames: Tensor, grid: int) -> Tensor:
+        size = FRAMES_AT_ONCE if frames.device.type == "cpu" else len(frames)
+        return torch.cat([self._both(piece, grid) for piece in frames.split(size)])
+
     def _in_pieces(self, frames: Tensor) -> Tensor:
         """`_pooled`, on a CPU a few frames at a time: their activations stay in the caches and in memory that malloc hands out again."""
         return torch.cat([self._pooled(piece) for piece in frames.split(FRAMES_AT_ONCE)]) if frames.device.type == "cpu" else self._pooled(frames)
 
     def _pooled(self, frames: Tensor) -> Tensor:
+        return _pooled_of(self._run(frames))
+
+    def _both(self, frames: Tensor, grid: int) -> Tensor:
+        """[B, 1 + N, C]: the pooled feature, then the places'."""
+        output = self._run(frames)
+        hidden = output.last_hidden_state
+        if hidden.dim() == 3:
+            side = math.isqrt(hidden.shape[1])
+            hidden = hidden[:, hidden.shape[1] - side**2 :].transpose(1, 2).unflatten(2, (side, side))
+        if 0 < grid < hidden.shape[2]:
+            hidden = adaptive_avg_pool2d(hidden, grid)
+        return torch.cat([_pooled_of(output)[:, None], hidden.flatten(2).transpose(1, 2)], dim=1)
+
+    def _run(self, frames: Tensor) -> Any:
         if self._images.reversed_channels:
             frames = frames.flip(1)
         pixels = (frames.float() * self._scale + self._shift).contiguous(memory_format=self._memory_format)
-        output = self.tower(pixel_values=pixels, **self._options)
-        pooled = getattr(output, "pooler_output", None)
-        if pooled is None:
-            hidden = output.last_hidden_state
-            pooled = hidden[:, 0] if hidden.dim() == 3 else hidden.mean((2, 3))
-        return pooled.flatten(1)
+        return self.tower(pixel_values=pixels, **self._options)
 
     def use_channels_last(self) -> VisionEncoder:
         """Keep pixels and convolutions in channels-last order, which is faster where bf16 or fp16 units are used. Same numbers."""
@@ -214,10 +257,7 @@ class TextEncoder(Encoder):
 
     def features(self, ids: Tensor, mask: Tensor) -> Tensor:
         """The tower's pooled feature before the projection: ids, mask [B, L] int64 -> [B, C]."""
-        if self.max_tokens is not None and ids.shape[1] > self.max_tokens:
-            raise ValueError(f"texts of {ids.shape[1]} tokens, but {type(self.tower).__name__} has positions for {self.max_tokens}; cut them shorter")
-        mask = mask.clone()
-        mask[:, 0] |= ~mask.any(dim=1)
+        mask = self._attended(ids, mask)
         # Where padding is attended a feature depends on how far its batch is padded, so there is nothing to remember.
         if self._memory is None or self.attend_padding:
             return self._pooled(ids, mask)
@@ -229,15 +269,34 @@ class TextEncoder(Encoder):
 
         return self._memory.features(tokens, compute)
 
+    def outputs(self, ids: Tensor, mask: Tensor) -> TowerOutput:
+        """`features` [B, C] and those of the tokens [B, L, C], padding included, in one forward; never remembered."""
+        return self._run(ids, self._attended(ids, mask))
+
+    def word_embeddings(self) -> Tensor:
+        """The tower's table of words, [vocabulary, its width]."""
+        return self.tower.get_input_embeddings().weight  # type: ignore[return-value]
+
+    def _attended(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """`mask` with the first token of texts that have none."""
+        if self.max_tokens is not None and ids.shape[1] > self.max_tokens:
+            raise ValueError(f"texts of {ids.shape[1]} tokens, but {type(self.tower).__name__} has positions for {self.max_tokens}; cut them shorter")
+        mask = mask.clone()
+        mask[:, 0] |= ~mask.any(dim=1)
+        return mask
+
     def _pooled(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self._run(ids, mask).pooled
+
+    def _run(self, ids: Tensor, mask: Tensor) -> TowerOutput:
         output = self.tower(input_ids=ids, attention_mask=torch.ones_like(mask) if self.attend_padding else mask)
-        if self.pooling == "own":
-            return output.pooler_output
         hidden = output.last_hidden_state
+        if self.pooling == "own":
+            return TowerOutput(output.pooler_output, hidden)
         if self.pooling == "first":
-            return hidden[:, 0]
+            return TowerOutput(hidden[:, 0], hidden)
         kept = mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * kept).sum(dim=1) / kept.sum(dim=1)
+        return TowerOutput((hidden * kept).sum(dim=1) / kept.sum(dim=1), hidden)
 
     def describe(self) -> dict[str, Any]:
         """JSON from which `from_description` makes this encoder without its folder; the weights come from a checkpoint."""
@@ -249,6 +308,15 @@ class TextEncoder(Encoder):
         """The described encoder with fresh random weights, to be loaded over."""
         options = dict(description)
         return cls(build_tower(options.pop("tower")), **options)
+
+
+def _pooled_of(output: Any) -> Tensor:
+    """[B, C] of a vision tower's output: the model's own, else the first token or the mean of the positions."""
+    pooled = getattr(output, "pooler_output", None)
+    if pooled is None:
+        hidden = output.last_hidden_state
+        pooled = hidden[:, 0] if hidden.dim() == 3 else hidden.mean((2, 3))
+    return pooled.flatten(1)
 
 
 def load_vision(
