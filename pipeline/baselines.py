@@ -138,7 +138,7 @@ class Baselines:
 
     def _fresh(self) -> System:
         seed_everything(self.recipe.trainer.seed)
-        return module_of(self.recipe.name).build(self.recipe, self.tokenizer).to(self.device)
+        return module_of(self.recipe.name).build(self.recipe, self.tokenizer, self.train).to(self.device)
 
     def _embed(self, system: Embedder, shards: ShardSet, folder: Path) -> None:
         for domain in ("goods", "video"):
