@@ -1,6 +1,6 @@
 """Peak memory and seconds of a training step whole, in pieces (gradient caching), and with gradient checkpointing, in one run.
 
-    python -m benchmarks.pieces [--batch 256] [--pieces 16 64] [--rounds 3] [--device auto] [--precision auto]
+    python -m benchmarks.pieces [--batch 64] [--pieces 8 16] [--rounds 3] [--device auto] [--precision auto]
 
 QCD over a ViT and a BERT of random weights (by default 6 layers of width 384, images of 96 pixels, 5 frames), all of it trained, on
 random documents. Each way runs in a process of its own; after one step that counts for nothing the quickest round counts. Peak memory is
@@ -77,8 +77,8 @@ def _kernel(name: str) -> int:
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and measure."""
     parser = CommandParser(prog="python -m benchmarks.pieces", description=__doc__)
-    parser.add_argument("--batch", type=int, default=256, help="documents of a step (default: %(default)s)")
-    parser.add_argument("--pieces", type=int, nargs="+", default=[16, 64], help="rows of a piece (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=64, help="documents of a step (default: %(default)s)")
+    parser.add_argument("--pieces", type=int, nargs="+", default=[8, 16], help="rows of a piece (default: %(default)s)")
     parser.add_argument("--width", type=int, default=384, help="width of both towers (default: %(default)s)")
     parser.add_argument("--layers", type=int, default=6, help="layers of both towers (default: %(default)s)")
     parser.add_argument("--pixels", type=int, default=96, help="side of an image (default: %(default)s)")
