@@ -14,17 +14,19 @@ from pipeline.checkpoint import load_checkpoint
 from pipeline.pack import pack
 from tests.pipeline.little_corpus import SMALL, write_little_corpus
 
-OPTIONS = {
-    "plain image-text": ("--system.image_text", "plain"),
-    "momentum": ("--system.image_text", "momentum", "--system.image_text_queue", "30"),
-    "memory": ("--system.memory_batches", "3"),
-    "losses": ("--system.cyclip_weight", "0.25", "--system.ranking_weight", "1", "--system.cluster_weight", "1"),
-    "tiles": ("--system.contrast_tile", "5"),
-    "pieces": ("--trainer.piece_size", "5", "--system.dropout", "0.1"),
-    "average": ("--trainer.ema_decay", "0.5"),
-    "clusters": ("--stream.policy", "cluster"),
+MOMENTUM = ("--system.image_text", "momentum", "--system.image_text_queue", "30")
+TOGETHER = {
+    "queues and losses": (
+        *(*MOMENTUM, "--system.memory_batches", "3", "--stream.policy", "cluster"),
+        *("--system.cyclip_weight", "0.25", "--system.ranking_weight", "1", "--system.cluster_weight", "1"),
+    ),
+    "tiles, pieces, average": (
+        *("--system.contrast_tile", "5", "--trainer.piece_size", "5", "--system.dropout", "0.1", "--trainer.ema_decay", "0.5"),
+        *("--system.image_text", "plain"),
+    ),
     "as released": ("--system.attend_padding", "true", "--system.normalise_query", "false", "--system.image_text_released", "true"),
 }
+"""Every option in one of three runs."""
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +49,15 @@ def saved(out: Path, step: int, name: str = "weights") -> dict[str, torch.Tensor
     return torch.load(out / f"checkpoints/step-{step:08d}/{name}.pt", weights_only=True)
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-def test_a_halted_run_with_the_option_goes_on_as_if_nothing_had_happened(option: str, shards: Path, tmp_path: Path) -> None:
-    flags = OPTIONS[option]
+@pytest.mark.parametrize("options", TOGETHER)
+def test_a_halted_run_with_options_goes_on_as_if_nothing_had_happened(options: str, shards: Path, tmp_path: Path) -> None:
+    flags = TOGETHER[options]
 
     train(shards, tmp_path / "straight", *flags, "--trainer.max_steps", "4")
     train(shards, tmp_path / "halted", *flags, "--trainer.max_steps", "2")
     train(shards, tmp_path / "halted", *flags, "--trainer.max_steps", "4")
 
-    for name in ("weights", "ema") if option == "average" else ("weights",):
+    for name in ("weights", "ema") if "average" in options else ("weights",):
         straight, halted = saved(tmp_path / "straight", 4, name), saved(tmp_path / "halted", 4, name)
         assert straight.keys() == halted.keys()
         assert all(torch.equal(value, halted[key]) for key, value in straight.items())
@@ -91,7 +93,7 @@ def test_a_memory_makes_the_contrast_harder_once_it_is_filled(shards: Path, tmp_
 
 
 def test_the_slow_copies_follow_and_their_queue_fills(shards: Path, tmp_path: Path) -> None:
-    out = train(shards, tmp_path, "--trainer.max_steps", "2", *OPTIONS["momentum"], "--system.momentum", "0.5", "--optim.lr", "0.01")
+    out = train(shards, tmp_path, "--trainer.max_steps", "2", *MOMENTUM, "--system.momentum", "0.5", "--optim.lr", "0.01")
 
     state = saved(out, 2)
     live, slow = (state[f"{prefix}fusion.projection.weight"] for prefix in ("document.", "image_text.slow.copy."))
@@ -102,9 +104,7 @@ def test_the_slow_copies_follow_and_their_queue_fills(shards: Path, tmp_path: Pa
 def test_a_new_run_with_momentum_starts_its_slow_copies_from_the_given_weights(shards: Path, tmp_path: Path) -> None:
     first = train(shards, tmp_path / "first", "--trainer.max_steps", "2", "--optim.lr", "0.01")
 
-    second = train(
-        shards, tmp_path / "second", "--init", str(first), "--trainer.max_steps", "1", "--optim.lr", "0", "--trainer.seed", "5", *OPTIONS["momentum"]
-    )
+    second = train(shards, tmp_path / "second", "--init", str(first), "--trainer.max_steps", "1", "--optim.lr", "0", "--trainer.seed", "5", *MOMENTUM)
 
     wanted, found = saved(first, 2), saved(second, 1)
     for name, value in wanted.items():
