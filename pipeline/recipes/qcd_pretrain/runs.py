@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pipeline.recipe import Encoders, Optim, Packing, Recipe, Stream, Trainer
+from pipeline.recipes.qcd import runs as qcd
 from pipeline.recipes.qcd_pretrain.settings import PretrainSettings
 
 CHINESE_CLIP = "models/chinese-clip-vit-base-patch16"
@@ -40,7 +41,7 @@ def smoke() -> Recipe:
     prompter of another (--system.prompter RUN).
     """
     return replace(
-        real(),
+        qcd.smoke(),
         name="qcd_pretrain:smoke",
         system=PretrainSettings(
             dim=128,
@@ -56,11 +57,8 @@ def smoke() -> Recipe:
             cross_heads=4,
             level_words=("department", "shelf", "product"),
         ),
-        packing=Packing(holdout_videos=60, shard_samples=256, vocab_size=2000),
-        encoders=Encoders(vision="scratch:tiny"),
         stream=Stream(batch_size=32, policy="published", domains="mixed", workers=1),
         optim=Optim(name="adamw", lr=1e-3, factors={"text": 0.5}, weight_decay=0.01, schedule="cosine", warmup_steps=20),
-        trainer=Trainer(epochs=1000, max_steps=640, validate_every=320, checkpoint_every=160),
     )
 
 
@@ -72,7 +70,7 @@ def photos() -> Recipe:
     time, and most of a step's time is theirs.
     """
     return replace(
-        real(),
+        qcd.photos(),
         name="qcd_pretrain:photos",
         system=PretrainSettings(
             dim=256,
@@ -91,15 +89,6 @@ def photos() -> Recipe:
             level_weights_first=(1.0, 0.25),
             level_weights_last=(0.25, 0.75),
         ),
-        packing=Packing(holdout_videos=60, shard_samples=256),
-        encoders=Encoders(
-            vision="models/mobilenet_v2",
-            text="models/all-MiniLM-L6-v2",
-            frozen_vision_layers="all",
-            frozen_text_layers="all",
-            remember_features_mb=512,
-        ),
-        stream=Stream(batch_size=64, policy="published", domains="mixed", workers=2),
         optim=Optim(name="adamw", lr=1e-3, factors={"frame_integration": 0.05}, weight_decay=0.01, schedule="cosine", warmup_steps=20),
         trainer=Trainer(epochs=1000, max_steps=300, validate_every=150, checkpoint_every=150, threads=2),
     )
