@@ -21,7 +21,7 @@ from launch.files import checksum, read_json, whole_file, whole_folder, write_js
 from pipeline.recipe import Recipe, from_dict, module_of
 from pipeline.system import System
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass
@@ -31,7 +31,8 @@ class State:
     step: int = 0
     epoch: int = 0
     batch: int = 0
-    best: float | None = None
+    best: dict[str, float] | None = None
+    """what names the best checkpoint (trainer.best_metric), as it was at `best_step`"""
     best_step: int | None = None
     history: dict[str, float] = field(default_factory=dict)
     """metrics of the last validation"""

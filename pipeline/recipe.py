@@ -60,11 +60,11 @@ class Stream:
     """How shards become batches."""
 
     batch_size: int = 64
-    """documents in one forward of all ranks together; a multiple of the number of ranks"""
-    policy: Literal["document", "published", "cluster"] = "document"
+    """documents (pairs policy: pairs) in one forward of all ranks together; a multiple of the number of ranks"""
+    policy: Literal["document", "published", "cluster", "pairs"] = "document"
     """document: an epoch is every document once, its query drawn among its own; published (QCD as released): an epoch is every query once,
     a side drawn at even chance where it has both, one document of that side at random; cluster: an epoch as published, in batches whose
-    queries are of one cluster (QCD's hard negatives)"""
+    queries are of one cluster (QCD's hard negatives); pairs: an epoch is every clip once, each with a good that it shares a query with (MQMC)"""
     cluster_level: int = 0
     """cluster policy: level 0 as released (coarsest), 1 or 2 finer"""
     domains: Literal["single", "mixed"] = "single"
@@ -145,7 +145,7 @@ class Trainer:
     """optimiser steps between two validations; 0 = at the end of each epoch"""
     best_metric: str = "video2goods/recall@10"
     """validation metric that names the best checkpoint (median_rank: lower is better; all others: higher is); with ema/ before it, that of
-    the slow average"""
+    the slow average; of several with commas between, the next one decides where those before are equal"""
     timeout_s: float = 1800.0
     """seconds that a rank waits for the others before the job stops"""
 

@@ -186,13 +186,14 @@ class Trainer:
         if self.average is not None:
             with self.average.in_place():
                 metrics |= self._validation("ema/")
-        name = self.recipe.trainer.best_metric
-        if name not in metrics:
-            raise ValueError(f"--trainer.best_metric {name} is not among the validation metrics: {', '.join(sorted(metrics))}")
+        names = tuple(self.recipe.trainer.best_metric.split(","))
+        for name in names:
+            if name not in metrics:
+                raise ValueError(f"--trainer.best_metric {name} is not among the validation metrics: {', '.join(sorted(metrics))}")
         self.state.history = metrics
-        is_best = self.state.best is None or better(name, metrics[name], self.state.best)
+        is_best = self.state.best is None or better(names, metrics, self.state.best)
         if is_best:
-            self.state.best, self.state.best_step = metrics[name], self.state.step
+            self.state.best, self.state.best_step = {name: metrics[name] for name in names}, self.state.step
         shown = ", ".join(f"{key.removesuffix('/recall@10')} recall@10 {value:.3f}" for key, value in metrics.items() if key.endswith("/recall@10"))
         say(f"step {self.state.step}: validation {shown}{' (best so far)' if is_best else ''}")
         log.record({f"validation/{key}": value for key, value in metrics.items()})

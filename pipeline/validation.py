@@ -62,6 +62,10 @@ def evaluate_dumps(queries: Path, docs: Path, task: str, truth: Path, out: Path)
     return {key: value for key, value in values.items() if isinstance(value, int | float) and not isinstance(value, bool)}
 
 
-def better(metric: str, value: float, best: float) -> bool:
-    """True where `value` is as good as `best` or better (lower for median_rank, higher for all others): of equals the one trained longer is kept."""
-    return value <= best if metric.endswith("median_rank") else value >= best
+def better(names: tuple[str, ...], found: dict[str, float], best: dict[str, float]) -> bool:
+    """True where `found` is as good as `best` or better by the first of the metrics `names` in which they differ (lower for median_rank,
+    higher for all others): of equals the one trained longer is kept."""
+    for name in names:
+        if found[name] != best[name]:
+            return found[name] < best[name] if name.endswith("median_rank") else found[name] > best[name]
+    return True

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pipeline.order.cluster import ClusterOrder
 from pipeline.order.document import DocumentOrder
 from pipeline.order.order import OWN_QUERY, Draw, Order
+from pipeline.order.pairs import PairOrder
 from pipeline.order.published import PublishedOrder
 from pipeline.recipe import Stream
 from pipeline.shards import ShardSet
 
-__all__ = ["OWN_QUERY", "ClusterOrder", "DocumentOrder", "Draw", "Order", "PublishedOrder", "order_of"]
+__all__ = ["OWN_QUERY", "ClusterOrder", "DocumentOrder", "Draw", "Order", "PairOrder", "PublishedOrder", "order_of"]
 
 
 def order_of(shards: ShardSet, settings: Stream, seed: int) -> Order:
@@ -24,5 +25,6 @@ def order_of(shards: ShardSet, settings: Stream, seed: int) -> Order:
         "document": DocumentOrder,
         "published": PublishedOrder,
         "cluster": ClusterOrder,
+        "pairs": PairOrder,
     }
     return orders[settings.policy](shards, settings, seed)

@@ -16,6 +16,21 @@ ENTRY = np.dtype([("query", "i4"), ("shard", "i4"), ("row", "i8")])
 """A query and a document that it found."""
 
 
+def entries_by_query(shards: ShardSet) -> dict[str, np.ndarray]:
+    """Domain -> an ENTRY for each query of each of its documents, in the order of the queries.
+
+    Raises ValueError naming the folder where no document has a query.
+    """
+    entries: dict[str, list[np.ndarray]] = {}
+    for number in shards_to_train_on(shards):
+        shard = shards.shard(number)
+        counts = np.diff(shard.query_offsets)
+        entry = np.empty(len(shard.query_ids_flat), dtype=ENTRY)
+        entry["query"], entry["shard"], entry["row"] = shard.query_ids_flat, number, np.repeat(np.arange(len(counts)), counts)
+        entries.setdefault(shards.shards[number].domain, []).append(entry)
+    return {domain: np.sort(np.concatenate(found), order=["query", "shard", "row"]) for domain, found in sorted(entries.items())}
+
+
 class PublishedOrder(Order):
     """QCD as released: one epoch is every query once; a side is drawn at even chance where the query has both, then one document of it.
 
@@ -25,14 +40,7 @@ class PublishedOrder(Order):
     def __init__(self, shards: ShardSet, settings: Stream, seed: int) -> None:
         super().__init__(settings.batch_size)
         self._seed, self._mixed = seed, settings.domains == "mixed"
-        entries: dict[str, list[np.ndarray]] = {}
-        for number in shards_to_train_on(shards):
-            shard = shards.shard(number)
-            counts = np.diff(shard.query_offsets)
-            entry = np.empty(len(shard.query_ids_flat), dtype=ENTRY)
-            entry["query"], entry["shard"], entry["row"] = shard.query_ids_flat, number, np.repeat(np.arange(len(counts)), counts)
-            entries.setdefault(shards.shards[number].domain, []).append(entry)
-        self._entries = {domain: np.sort(np.concatenate(found), order=["query", "shard", "row"]) for domain, found in sorted(entries.items())}
+        self._entries = entries_by_query(shards)
         number_of_queries = 1 + max(int(found["query"][-1]) for found in self._entries.values())
         places = np.arange(number_of_queries + 1)
         self._offsets = {domain: np.searchsorted(found["query"], places) for domain, found in self._entries.items()}

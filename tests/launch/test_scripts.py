@@ -30,12 +30,11 @@ def test_a_script_hands_every_flag_to_its_module(tmp_path, script):
     assert done.stdout.strip() == f"{SCRIPTS[script]} --data my corpus --stream.batch_size=64"
 
 
-@pytest.mark.parametrize("script", ["train.sh", "goods2video_evaluate.sh"])
-def test_help_lists_the_flags(tmp_path, script):
-    done = run(script, "--help", cwd=tmp_path)
+def test_help_lists_the_flags(tmp_path):
+    done = run("train.sh", "--help", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
-    for flag in ("--data", "--out", "--recipe" if script == "train.sh" else "--checkpoint"):
+    for flag in ("--data", "--out", "--recipe", "--stream.batch_size"):
         assert flag in done.stdout
 
 
@@ -43,8 +42,6 @@ def test_help_lists_the_flags(tmp_path, script):
     ("script", "flags", "names"),
     [
         ("train.sh", ("--recipe", "qcd:smoke", "--data", ".", "--out", "run", "--nonsense", "1"), "nonsense"),
-        ("train.sh", ("--recipe", "qcd:smoke", "--data", "nowhere", "--out", "run"), "nowhere"),
-        ("video2goods_evaluate.sh", ("--checkpoint", "run", "--data", ".", "--out", "out", "--nonsense", "1"), "nonsense"),
         ("goods2video_evaluate.sh", ("--checkpoint", "nowhere", "--data", ".", "--out", "out"), "nowhere"),
     ],
 )

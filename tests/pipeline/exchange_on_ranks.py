@@ -1,12 +1,8 @@
-"""Run by torchrun in test_pretrain_ranks: rows fetched from other ranks, and what comes back to each. Rank 0 writes JSON.
-
-torchrun --nproc_per_node R tests/pipeline/exchange_on_ranks.py OUT.json
-"""
+"""Run in many processes by test_pretrain_ranks: rows fetched from other ranks, and what comes back to each. Rank 0 writes JSON."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -21,7 +17,7 @@ PLACES = torch.tensor([5, 0, 0, 3, 5, 5])
 WEIGHTS = torch.tensor([1.0, 10.0, 100.0, 1e3, 1e4, 1e5])
 
 
-def main(out: str) -> None:
+def main(argv: list[str]) -> None:
     distributed.start("cpu", timeout_s=60)
     rank, size = distributed.rank(), len(ROWS) // distributed.world_size()
     own = slice(rank * size, (rank + 1) * size)
@@ -36,9 +32,5 @@ def main(out: str) -> None:
     found = {"fetched": fetched.detach(), "numbers": numbers, "gradient": rows.grad}
     gathered = {name: distributed.gather_rows(value).tolist() for name, value in found.items()}
     if rank == 0:
-        Path(out).write_text(json.dumps(gathered), encoding="utf-8")
+        Path(argv[0]).write_text(json.dumps(gathered), encoding="utf-8")
     distributed.stop()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -15,6 +15,7 @@ SMALL = [
     *("--recipe", "qcd:smoke", "--packing.holdout_videos", "0", "--packing.vocab_size", "200"),
     *("--system.dim", "32", "--system.heads", "2", "--system.decoder_width", "32", "--system.image_size", "32", "--system.dropout", "0"),
     *("--stream.batch_size", "12", "--stream.workers", "0", "--trainer.precision", "fp32", "--trainer.log_every", "1", "--optim.warmup_steps", "0"),
+    *("--trainer.threads", "1"),  # tests run side by side, a process a core
 ]
 """Flags of a run that takes a moment: small layers, no dropout, batches of 12."""
 

@@ -1,13 +1,9 @@
-"""The little corpus with categories, and a pre-training on it that takes a moment; also run by torchrun in test_pretrain_ranks.
-
-torchrun --nproc_per_node R tests/pipeline/little_pretraining.py SHARDS OUT STEPS PROMPTER
-"""
+"""The little corpus with categories, and a pre-training on it that takes a moment; test_pretrain_ranks runs `main` in many processes."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +60,8 @@ def pretrain(recipe: Recipe, shards: ShardSet, out: Path) -> QCDPretrain:
     return run.system  # type: ignore[return-value]
 
 
-if __name__ == "__main__":
+def main(argv: list[str]) -> None:
+    folder, out, steps, prompter = argv
     distributed.start("cpu", timeout_s=120)
-    torch.set_num_threads(1)
-    folder, out, steps, prompter = sys.argv[1:]
-    pretrain(recipe(int(steps), prompter=prompter), ShardSet(folder), Path(out))
+    pretrain(recipe(int(steps), prompter=prompter), ShardSet(Path(folder)), Path(out))
     distributed.stop()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,26 +10,9 @@ import torch
 
 from pipeline.pack import pack
 from pipeline.shards import ShardSet
+from tests.pipeline.commands_on_ranks import run_on_ranks
 from tests.pipeline.exchange_on_ranks import PLACES, ROWS
 from tests.pipeline.little_pretraining import new_system, pretrain, recipe, write_categorised_corpus
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def run(ranks: int, module: str, *arguments: str) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks), "-m", module, *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_rows_are_fetched_from_whoever_holds_them_and_their_gradients_go_back_there(tmp_path: Path) -> None:
-    run(3, "tests.pipeline.exchange_on_ranks", str(tmp_path / "out.json"))
-
-    found = json.loads((tmp_path / "out.json").read_text())
-    assert found["numbers"] == PLACES.tolist()
-    assert found["fetched"] == ROWS[PLACES].tolist()
-    taken = {0: 10.0 + 100.0, 3: 1e3, 5: 1.0 + 1e4 + 1e5}
-    assert found["gradient"] == [[taken.get(row, 0.0), 0.0] for row in range(6)]
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +22,20 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     pack(write_categorised_corpus(folder / "corpus"), folder / "shards", workers=1, shard_samples=5, vocab_size=200)
     train = folder / "shards/train"
     pretrain(recipe(1, matching_weight=0.0, masking_weight=0.0), ShardSet(train), folder / "run0")
-    pretrain(recipe(3, prompter=str(folder / "run0")), ShardSet(train), folder / "run1")
-    for ranks in (2, 3):
-        run(ranks, "tests.pipeline.little_pretraining", str(train), str(folder / f"run{ranks}"), "3", str(folder / "run0"))
+    for ranks in (1, 2, 3):
+        training = ["tests.pipeline.little_pretraining", str(train), str(folder / f"run{ranks}"), "3", str(folder / "run0")]
+        exchange = ["tests.pipeline.exchange_on_ranks", str(folder / "exchange.json")]
+        run_on_ranks(ranks, training, *([exchange] if ranks == 3 else []))
     return {ranks: folder / f"run{ranks}" for ranks in range(4)}
+
+
+def test_rows_are_fetched_from_whoever_holds_them_and_their_gradients_go_back_there(runs: dict[int, Path]) -> None:
+    found = json.loads((runs[3].parent / "exchange.json").read_text())
+
+    assert found["numbers"] == PLACES.tolist()
+    assert found["fetched"] == ROWS[PLACES].tolist()
+    taken = {0: 10.0 + 100.0, 3: 1e3, 5: 1.0 + 1e4 + 1e5}
+    assert found["gradient"] == [[taken.get(row, 0.0), 0.0] for row in range(6)]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ from pipeline.checkpoint import find_checkpoint, load_checkpoint
 from pipeline.pack import pack
 from pipeline.recipes.qcd.system import QCD
 from pipeline.step import Step
+from pipeline.validation import better
 from tests.pipeline.little_corpus import SMALL, write_little_corpus
 
 
@@ -173,3 +174,14 @@ def test_weights_that_were_changed_after_writing_are_refused(shards, tmp_path):
 def test_a_mistake_is_named(shards, tmp_path, flags, message):
     with pytest.raises(ValueError, match=message):
         train(shards, tmp_path, "--trainer.max_steps", "1", *flags)
+
+
+def test_of_equals_the_next_metric_decides_and_then_the_one_trained_longer():
+    names = ("v/median_rank", "v/recall@10")
+    best = {"v/median_rank": 3.0, "v/recall@10": 0.5}
+
+    assert better(names, {"v/median_rank": 2.0, "v/recall@10": 0.1}, best)
+    assert better(names, {"v/median_rank": 3.0, "v/recall@10": 0.6}, best)
+    assert better(names, best, best)
+    assert not better(names, {"v/median_rank": 3.0, "v/recall@10": 0.4}, best)
+    assert not better(names, {"v/median_rank": 4.0, "v/recall@10": 0.9}, best)
