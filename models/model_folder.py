@@ -15,7 +15,7 @@ import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from launch.files import read_json
@@ -169,6 +169,10 @@ def check_folder(path: str | Path, flag: str) -> None:
         raise ValueError(f"{flag} {path}: no config.json; it must be a model folder in transformers' format, e.g. {EXAMPLES[flag]} FOLDER")
     if not any((path / name).is_file() for name in WEIGHT_FILES):
         raise ValueError(f"{flag} {path}: config.json is there but no weights ({' or '.join(WEIGHT_FILES[::2])}); fetch the folder again")
+    kind = read_json(path / "config.json").get("model_type")
+    if kind not in CONFIG_MAPPING:
+        known = f"transformers {transformers.__version__} does not know; install a version that does, or name another folder"
+        raise ValueError(f"{flag} {path}: config.json has the model_type {kind!r}, which {known}")
 
 
 def _class_for(config: PretrainedConfig) -> Any:

@@ -104,21 +104,21 @@ class CheckpointFolder:
         return target
 
 
-def find_checkpoint(path: str | Path) -> Path:
-    """The checkpoint folder that `path` means: itself, or the best (else the latest) one of a run.
+def find_checkpoint(path: str | Path, flag: str = "--checkpoint") -> Path:
+    """The checkpoint folder that `path`, the value of `flag`, means: itself, or the best (else the latest) one of a run.
 
     Raises:
         ValueError: there is none, with what was looked for.
     """
     path = Path(path)
     if not path.exists():
-        raise ValueError(f"--checkpoint {path}: no such folder; give a run folder (train.sh --out) or one of its checkpoints/step-*")
+        raise ValueError(f"{flag} {path}: no such folder; give a run folder (train.sh --out) or one of its checkpoints/step-*")
     if (path / "state.json").is_file():
         return path
     found = CheckpointFolder(path).best() or CheckpointFolder(path).latest()
     if found is None:
         raise ValueError(
-            f"--checkpoint {path}: neither a checkpoint (state.json) nor a run with checkpoints/latest; has the training written one yet?"
+            f"{flag} {path}: neither a checkpoint (state.json) nor a run with checkpoints/latest; has the training written one yet?"
         )
     return found
 

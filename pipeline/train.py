@@ -60,7 +60,7 @@ def train(recipe: Recipe, corpus: Corpus, out: Path, device: str, init: str | No
             trainer.restore(latest)
             say(f"going on from {latest} (step {trainer.state.step})")
         elif init is not None:
-            say(start_from(system, find_checkpoint(init)))
+            say(start_from(system, find_checkpoint(init, "--init")))
         trained = sum(p.numel() for p in system.parameters() if p.requires_grad)
         say(
             f"{recipe.name}: {sum(p.numel() for p in system.parameters()) / 1e6:.1f} M parameters, {trained / 1e6:.1f} M trained; "
@@ -147,7 +147,7 @@ def main(argv: list[str] | None = None) -> None:
         torch.device("cuda" if arguments.device == "auto" and torch.cuda.is_available() else arguments.device.replace("auto", "cpu")),
     )
     if arguments.init is not None:
-        find_checkpoint(arguments.init)
+        find_checkpoint(arguments.init, "--init")
     if arguments.check:
         return
     if is_main():

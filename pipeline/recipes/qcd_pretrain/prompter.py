@@ -97,7 +97,7 @@ def check_prompter(path: str) -> None:
         check_folder(path, "--system.prompter")
         projection_dim(path)
     else:
-        find_checkpoint(path)
+        find_checkpoint(path, "--system.prompter")
 
 
 def load_prompter(settings: PretrainSettings, image_size: int, entities: Entities) -> Prompter:
