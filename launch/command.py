@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
 from launch.logs import is_main
 
 
@@ -24,6 +26,17 @@ class CommandParser(OneLineErrors, argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str | None) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults in every line, the description as it stands."""
+
+
+class SettingsParser(OneLineErrors, ArgumentParser):
+    """jsonargparse's parser for a stage whose flags are the fields of dataclasses: YAML files too, no abbreviated flags, one-line errors."""
+
+    def __init__(self, prog: str = "", description: str | None = None, **rest: Any) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False, formatter_class=_HelpFormatter, **rest)
 
 
 def run_command(main: Callable[[list[str] | None], None]) -> None:

@@ -69,7 +69,9 @@ def _card(sample: Sample, reader: FrameReader, folder: Path, stem: str) -> dict[
         picture.thumbnail((4 * HEIGHT, HEIGHT))
         images.append(f"{stem}-{place}.jpg")
         picture.save(folder / images[-1], quality=85)
-    return {"title": words.get("title", ""), "words": words, "images": images}
+    # An item of features alone is known by its category.
+    title = words.get("title") or " > ".join(map(str, sample.record["labels"].get("category", ()) if not words and not images else ()))
+    return {"title": title, "words": words, "images": images}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -117,9 +117,7 @@ def find_checkpoint(path: str | Path, flag: str = "--checkpoint") -> Path:
         return path
     found = CheckpointFolder(path).best() or CheckpointFolder(path).latest()
     if found is None:
-        raise ValueError(
-            f"{flag} {path}: neither a checkpoint (state.json) nor a run with checkpoints/latest; has the training written one yet?"
-        )
+        raise ValueError(f"{flag} {path}: neither a checkpoint (state.json) nor a run with checkpoints/latest; has the training written one yet?")
     return found
 
 

@@ -62,7 +62,7 @@ def embed_shards(
     if not numbers:
         raise ValueError(f"{shards.folder}: no {domain} item; the split holds {shards.counts}")
     writer = _Writer(system, shards, domain, out, recipe, checkpoint, dtype)
-    take = _Dealer(f"{out.resolve()}:{checkpoint}", numbers, writer.is_complete)
+    take = ShardDealer(f"{out.resolve()}:{checkpoint}", numbers, writer.is_complete)
     if not quiet:
         say(f"embedding {shards.counts[domain]:,} {domain} items of {shards.folder} into {out}")
     system.eval()
@@ -87,7 +87,7 @@ def _forward(system: Embedder, piece: EvaluationBatch, domain: str, device: torc
         return system.embed(batch, domain).float().cpu().numpy()
 
 
-class _Dealer:
+class ShardDealer:
     """Hands this rank one shard number after the other, each to one rank only, leaving out those that are complete."""
 
     def __init__(self, name: str, numbers: list[int], done: Callable[[int], bool]) -> None:
@@ -159,24 +159,29 @@ def embed_checkpoint(
 
 def add_embedding_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that decide how a dump is computed; shared by this stage and the evaluate scripts."""
-    parser.add_argument("--batch_size", type=int, default=64, help="items a forward (default 64)")
-    parser.add_argument("--workers", type=int, default=2, help="loading processes a rank (default 2)")
+    add_forward_arguments(parser, batch_size=64)
     parser.add_argument(
         "--weights", choices=["live", "ema"], default="live", help="the weights as trained, or their slow average (--trainer.ema_decay; default live)"
     )
     parser.add_argument("--dtype", choices=["float32", "float16"], default="float32", help="of the embeddings in the dump (default float32)")
+
+
+def add_forward_arguments(parser: argparse.ArgumentParser, *, batch_size: int) -> None:
+    """The flags of a stage that runs a model over shards, with its default batch; `start_embedding` looks at them."""
+    parser.add_argument("--batch_size", type=int, default=batch_size, help="items a forward (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="loading processes a rank (default %(default)s)")
     parser.add_argument(
         "--precision",
         choices=["auto", "fp32", "bf16", "fp16"],
         default="auto",
-        help="of the forward; auto = what the machine computes fast (default)",
+        help="of the forward; auto = what the machine computes fast (default %(default)s)",
     )
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto = GPU where there is one (default)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto = GPU where there is one (default %(default)s)")
     parser.add_argument(
         "--threads",
         type=int,
         default=1,
-        help="threads of a forward on a CPU; fixed, so that the numbers do not depend on the number of processes (default 1)",
+        help="threads of a forward on a CPU; fixed, so that the numbers do not depend on the number of processes (default %(default)s)",
     )
 
 

@@ -7,7 +7,7 @@ The layout of the corpus is recognised (`pipeline.sources`; --source overrides).
 the same bytes however many processes worked. Killed at any moment and run again, packing goes on from the shards that are complete;
 media files are taken not to have changed meanwhile. A finished split of the same corpus and settings is left as it is.
 
-Every split but train also gets its queries as items of domain query, to be searched with (`pipeline.packing.queries`).
+Every split but train also gets the queries that people typed as items of domain query, to be searched with (`pipeline.packing.queries`).
 
 Items that cannot be packed (a missing or damaged file, a text with the wrong number of lines, a path out of the corpus) are listed in
 SHARDS/<split>/rejected.jsonl with the reason.
@@ -32,7 +32,7 @@ from pipeline.packing.listing import Listing, write_listing
 from pipeline.packing.workers import default_workers, write_shards
 from pipeline.packing.writer import Job
 from pipeline.shards import FORMAT_VERSION, MANIFEST, WORK_FOLDER, is_shard_set
-from pipeline.sources import Source, open_source
+from pipeline.sources import READERS, Source, open_source
 
 HELD_OUT = "val"
 
@@ -207,7 +207,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = CommandParser("python -m pipeline.pack", __doc__)
     parser.add_argument("--data", required=True, metavar="CORPUS", help="root of the corpus")
     parser.add_argument("--out", required=True, metavar="SHARDS", help="folder for the packed splits, outside the corpus")
-    parser.add_argument("--source", help="real20m or catalog (default: recognised by the corpus' files)")
+    parser.add_argument("--source", help=f"{', '.join(READERS)} (default: recognised by the corpus' files)")
     parser.add_argument("--splits", nargs="+", help="splits to pack (default: all that the corpus has)")
     parser.add_argument("--workers", type=int, help="packing processes on each rank (default: the machine's cores, shared by its ranks)")
     parser.add_argument("--shard_samples", type=int, default=1000, help="most samples in a shard; fewer for large video files (default: %(default)s)")

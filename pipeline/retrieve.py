@@ -26,7 +26,7 @@ from pipeline.checkpoint import Loaded, find_checkpoint, load_checkpoint
 from pipeline.corpus import Corpus, open_corpus
 from pipeline.embed import add_embedding_arguments, embed_checkpoint, start_embedding
 from pipeline.shards import ShardSet
-from pipeline.sources import TASKS
+from pipeline.sources import READERS, TASKS
 
 
 def retrieve(loaded: Loaded, corpus: Corpus, split: str, task: str, out: Path, arguments: argparse.Namespace) -> None:
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data", required=True, help="corpus root (its layout is recognised) or packed shard set")
     parser.add_argument("--out", required=True, help="folder for dumps, ranked lists, metrics.json and report.html")
     parser.add_argument("--split", help="split to evaluate (default: test where there is one, else val)")
-    parser.add_argument("--source", help="reader of the corpus (real20m, catalog), where recognition fails")
+    parser.add_argument("--source", help=f"reader of the corpus ({', '.join(READERS)}), where recognition fails")
     parser.add_argument("--shards", help="folder for packed shards (default: OUT/shards)")
     parser.add_argument("--dumps", help="folder for the dumps (default: OUT/dumps); give both tasks the same one to embed once")
     parser.add_argument("--top_k", type=int, default=1000, help="documents kept for each query (default 1000)")

@@ -167,12 +167,12 @@ class Shard:
         """`size` bytes of the tar from `start`, fewer where it ends before."""
         if self._descriptor is None:
             try:
+                held = os.stat(self.path).st_size
+                if held != self.info.bytes:
+                    raise ValueError(f"{self.path}: {held} bytes, the manifest says {self.info.bytes}; the file is damaged, pack it again")
                 self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError as error:
                 raise ValueError(f"{self.path}: missing, though the manifest lists it; pack it again") from error
-            held = os.fstat(self._descriptor).st_size
-            if held != self.info.bytes:
-                raise ValueError(f"{self.path}: {held} bytes, the manifest says {self.info.bytes}; the file is damaged, pack it again")
         parts = []
         while size > 0 and (part := os.pread(self._descriptor, min(size, 1 << 30), start)):
             parts.append(part)
@@ -307,7 +307,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; pack a corpus with python -m pipeline.pack")
     if not (folder / MANIFEST).is_file():
-        raise ValueError(f"{folder}: no {MANIFEST}; the folder is unfinished, run pack again")
+        raise ValueError(f"{folder}: no {MANIFEST}; the folder is unfinished, run the command that wrote it again")
     manifest = read_json(folder / MANIFEST)
     if not isinstance(manifest, dict) or "split" not in manifest or "shards" not in manifest:
         raise ValueError(f"{folder / MANIFEST}: not the manifest of a packed split")

@@ -8,16 +8,15 @@ A corpus is packed first, into RUN/shards (or --shards DIR). Started again with 
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from pathlib import Path
 
 import torch
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ArgumentParser
 
 from launch import distributed
-from launch.command import OneLineErrors, run_command
+from launch.command import SettingsParser, run_command
 from launch.files import read_json
 from launch.logs import is_main, say
 from launch.seeds import seed_everything
@@ -27,6 +26,7 @@ from pipeline.item import CLIPS
 from pipeline.precision import resolve_precision
 from pipeline.recipe import Recipe, add_recipe_arguments, differences, from_dict, module_of, recipe_from, resolve
 from pipeline.shards import ShardSet
+from pipeline.sources import READERS
 from pipeline.trainer import Trainer
 
 FIXED = (
@@ -108,20 +108,12 @@ def _same_run(recipe: Recipe, latest: Path) -> None:
         say("changed since the checkpoint: " + "; ".join(f"{name} {was!r} -> {now!r}" for name, (was, now) in changed.items()))
 
 
-class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults in every line, the description as it stands."""
-
-
-class TrainParser(OneLineErrors, ArgumentParser):
-    """jsonargparse's parser: a flag for every field of the recipe, YAML files, one-line errors."""
-
-
 def _parser(recipe: Recipe) -> ArgumentParser:
-    parser = TrainParser(prog="train.sh", description=__doc__, allow_abbrev=False, formatter_class=_HelpFormatter)
+    parser = SettingsParser("train.sh", __doc__)
     parser.add_argument("--recipe", default=recipe.name, help="recipe and variant, e.g. qcd, qcd:smoke, qcd:photos")
     parser.add_argument("--data", required=True, help="corpus root (its layout is recognised) or packed shard set")
     parser.add_argument("--out", required=True, help="folder of the run: checkpoints, logs, packed shards; an unfinished run there goes on")
-    parser.add_argument("--source", help="reader of the corpus (real20m, catalog), where recognition fails")
+    parser.add_argument("--source", help=f"reader of the corpus ({', '.join(READERS)}), where recognition fails")
     parser.add_argument("--shards", help="folder for packed shards (default: OUT/shards)")
     parser.add_argument("--init", help="run or checkpoint whose weights a new run starts from")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute; auto = GPU where there is one")

@@ -50,7 +50,8 @@ def finish(folder: Path, split: str, source: str, listing: Listing, inputs: dict
         raise ValueError(f"{folder}: nothing to pack, {outcome.rejected} of {outcome.rejected} items were rejected (see rejected.jsonl){example}")
     queries = _write_queries(folder, split, listing)
     kinds = _write_ground_truth(folder, split, listing)
-    entries = train_vocabulary(lambda: _texts(folder, outcome.shards, queries), vocab_size, folder / "tokenizer") if vocab_size else 0
+    typed = 0 if listing.queries_are_links() else queries
+    entries = train_vocabulary(lambda: _texts(folder, outcome.shards, typed), vocab_size, folder / "tokenizer") if vocab_size else 0
     counts: Counter[str] = Counter()
     for info in outcome.shards:
         counts[info.domain] += info.samples
@@ -150,10 +151,10 @@ def _holds(rejected: sqlite3.Connection, domain: str, id: str) -> bool:
 
 
 def _texts(folder: Path, shards: Sequence[ShardInfo], queries: int) -> Iterator[str]:
-    """Words to train a vocabulary on: every n-th query and the words of every n-th sample, `MOST_TEXTS` at most."""
+    """Words to train a vocabulary on: every n-th of the first `queries` and the words of every n-th sample, `MOST_TEXTS` at most."""
     step = -(-(queries + sum(info.samples for info in shards)) // MOST_TEXTS)
     with open(folder / "queries.jsonl", encoding="utf-8") as lines:
-        for line in itertools.islice(lines, 0, None, step):
+        for line in itertools.islice(lines, 0, queries, step):
             yield json.loads(line)["words"]
     for info in shards:
         shard = Shard(folder / f"{info.name}.tar", info)

@@ -22,7 +22,7 @@ from pipeline.item import Query
 from pipeline.packing.holdout import hold_out
 from pipeline.packing.queries import place_queries
 from pipeline.packing.truth import write_query_truth, write_shared_truth, write_truth
-from pipeline.sources import UNNUMBERED, BadItem, Entry, Rejected, Source
+from pipeline.sources import UNNUMBERED, BadItem, Entry, Rejected, Source, queries_are_links
 
 FEWEST_SAMPLES = 64
 SHARDS_WANTED = 16
@@ -30,6 +30,7 @@ SHARDS_WANTED = 16
 small corpus too can be dealt to several processes."""
 
 _TABLES = """
+CREATE TABLE corpus (queries_are_links INTEGER);
 CREATE TABLE clusters (words TEXT PRIMARY KEY, cluster TEXT) WITHOUT ROWID;
 CREATE TABLE queries (number INTEGER PRIMARY KEY, words TEXT UNIQUE, cluster TEXT);
 CREATE TABLE items (number INTEGER PRIMARY KEY, domain TEXT, id TEXT, role TEXT, labels TEXT, payload TEXT, file TEXT, line INTEGER);
@@ -71,6 +72,8 @@ def write_listing(path: Path, source: Source, split: str, *, shard_samples: int,
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-8000", "temp_store=FILE"):
             database.execute(f"PRAGMA {pragma}")
         database.executescript(_TABLES)
+        links = queries_are_links(source)
+        database.execute("INSERT INTO corpus VALUES (?)", (links,))
         clusters = ((words, json.dumps(cluster)) for words, cluster in source.clusters(split))
         database.executemany("INSERT OR IGNORE INTO clusters VALUES (?, ?)", clusters)
         for entry in progress(source.entries(split), what=f"list {split}", unit="line"):
@@ -86,7 +89,7 @@ def write_listing(path: Path, source: Source, split: str, *, shard_samples: int,
         if holdout_videos:
             hold_out(database, holdout_videos, holdout_goods)
         for (name,) in database.execute("SELECT DISTINCT split FROM places").fetchall():
-            if name != "train":
+            if name != "train" and not links:
                 place_queries(database, name)
                 write_query_truth(database, name)
             _cut(database, name, shard_samples)
@@ -103,6 +106,10 @@ class Listing:
 
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+
+    def queries_are_links(self) -> bool:
+        """Whether the queries are nothing that people type (`pipeline.sources.queries_are_links`)."""
+        return bool(self._database.execute("SELECT queries_are_links FROM corpus").fetchone()[0])
 
     def shards(self, split: str) -> list[ListedShard]:
         """The shards of the split by number."""

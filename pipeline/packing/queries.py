@@ -2,7 +2,8 @@
 
 Every split but train gets an item of domain query and role query for each query that a document of the split (role document or both)
 answers: one that it carries, or the one that it was gathered by. A query item has its words as title, no media and no queries of its
-own, so training never draws it. A split that lists items of domain query keeps those alone.
+own, so training never draws it. A split that lists items of domain query keeps those alone. A corpus whose queries are nothing that people
+type (`pipeline.sources.queries_are_links`) gets none.
 """
 
 from __future__ import annotations

@@ -29,7 +29,11 @@ TASKS: dict[str, tuple[str, str]] = {
 }
 """Retrieval task -> (domain searched with, domain searched among)."""
 
-READERS: dict[str, str] = {"real20m": "pipeline.sources.real20m:Real20M", "catalog": "pipeline.sources.catalog:Catalog"}
+READERS: dict[str, str] = {
+    "real20m": "pipeline.sources.real20m:Real20M",
+    "catalog": "pipeline.sources.catalog:Catalog",
+    "mvs": "pipeline.sources.mvs:MVS",
+}
 """Name of a source -> where its reader is. The order is that in which layouts are tried."""
 
 
@@ -79,7 +83,10 @@ class Entry:
 
 
 class Source(Protocol):
-    """What a reader of a corpus offers. It is pickled into the packing processes, so it holds little more than the root."""
+    """What a reader of a corpus offers. It is pickled into the packing processes, so it holds little more than the root.
+
+    A reader may also have `queries_are_links = True` (see `queries_are_links`).
+    """
 
     name: str
     looked_for: str
@@ -115,6 +122,12 @@ class Source(Protocol):
 
     def derives_ground_truth(self, split: str) -> bool:
         """True where a task without a ground-truth file counts items that share a query as relevant to each other."""
+
+
+def queries_are_links(source: Source) -> bool:
+    """True where the corpus' queries say only what belongs together and are nothing that people type: then packing makes no items of them to
+    search with, and no vocabulary."""
+    return getattr(source, "queries_are_links", False)
 
 
 def readers() -> dict[str, type[Source]]:
