@@ -1,19 +1,22 @@
-"""What a trained checkpoint has to beat, in one table: chance, a colour-histogram search, the untrained system, a linear probe.
+"""What a trained checkpoint has to beat, in one table: chance, a colour-histogram search, the untrained system, its frozen features.
 
     python -m pipeline.baselines --checkpoint RUN --data CORPUS --out OUT --trained OUT/video2goods OUT/goods2video [--probe]
 
-`--trained` names folders that the evaluate scripts wrote for the same split; their numbers stand in the last row. The linear probe needs
-the train split and a system with frozen features; it fits two linear maps on the features of the untrained towers.
+`--trained` names folders that the evaluate scripts wrote for the same split; their numbers stand in the last row. With `--probe`, for which
+`--data` must have a train split, come two rows of the features that the system starts from (of its untrained towers, or those of the corpus):
+searched by their cosine as they are, and through two linear maps that are fitted on the train split.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from evaluate.dump import Dump
 from evaluate.embeddings import ANY_ROLE, DumpAttributes, finish_dump, write_dump_shard
@@ -113,27 +116,35 @@ class Baselines:
         return self._evaluate(self.out / "untrained")
 
     def chance(self) -> dict[str, dict[str, float]]:
-        """The expectation of a random order; uses the lists of `colours` for their counts alone."""
+        """The expectation of a random order; uses the lists of `untrained` for their counts alone."""
         rows = {}
         for task in self.tasks:
-            ranked = Ranked(self.out / "colours" / task / "ranked.h5")
+            ranked = Ranked(self.out / "untrained" / task / "ranked.h5")
             judged = judge(ranked, read_ground_truth(self._truth(task)))
             docs = ranked.attributes.docs
             rows[task] = chance(judged.found.relevant, docs, (1, 5, 10), judged.searched)
         return rows
 
+    def features(self) -> dict[str, dict[str, float]]:
+        """The cosine of the features that the system starts from."""
+        self._embed(TowerFeatures(self._fresh()), self.shards, self.out / "features_eval")
+        for domain in ("video", "goods"):
+            found = Dump(self.out / "features_eval" / domain)
+            _write_mapped(found, _length_one, found.dim, self.out / "features" / domain)
+        return self._evaluate(self.out / "features")
+
     def probe(self) -> dict[str, dict[str, float]]:
-        """Two linear maps on the towers' features, fitted on the train split. Raises ValueError where there is none."""
+        """Two linear maps on `features`, which are computed first, fitted on the train split. Raises ValueError where there is none."""
         if self.train is None:
             raise ValueError("--probe needs a train split in --data")
-        towers = TowerFeatures(self._fresh())
-        folders = {split: self.out / f"features_{split}" for split in ("train", "eval")}
-        self._embed(towers, self.train, folders["train"])
-        self._embed(towers, self.shards, folders["eval"])
-        features = {domain: np.concatenate([block for _, block in Dump(folders["train"] / domain).blocks()]) for domain in ("video", "goods")}
-        maps = fit_probe(features, pairs_of(self.train))
-        for domain, mapping in maps.items():
-            _write_projected(Dump(folders["eval"] / domain), mapping, self.out / "probe" / domain)
+        self._embed(TowerFeatures(self._fresh()), self.train, self.out / "features_train")
+        features = {
+        dumps = {domain: Dump(self.out / "features_train" / domain) for domain in ("video", "goods")}
+        features = {domain: np.concatenate([block for _, block in dump.blocks()]) for domain, dump in dumps.items()}
+        }
+        for domain, mapping in fit_probe(features, pairs_of(self.train)).items():
+            found = Dump(self.out / "features_eval" / domain)
+            _write_mapped(found, partial(project, mapping), mapping.out_features, self.out / "probe" / domain)
         return self._evaluate(self.out / "probe")
 
     def _fresh(self) -> System:
@@ -169,16 +180,27 @@ class Baselines:
         return path
 
 
-def _write_projected(features: Dump, mapping: nn.Linear, out: Path) -> None:
-    """The dump of `mapping`'s outputs for a dump of features."""
+def _write_mapped(features: Dump, mapping: Callable[[np.ndarray], np.ndarray], dim: int, out: Path) -> None:
+    """The dump of `mapping`'s outputs, [n, dim] of length 1, for a dump of features."""
     names = []
     for role in ANY_ROLE:
         if features.count((role,)):
-            attributes = DumpAttributes(features.domain, role, mapping.out_features, True, "", "probe", role, "float32")
-            blocks = (project(mapping, block) for _, block in features.blocks((role,)))
+            attributes = DumpAttributes(features.domain, role, dim, True, "", out.parent.name, role, "float32")
+            blocks = (mapping(block) for _, block in features.blocks((role,)))
             names.append(f"{features.domain}.{role}")
             write_dump_shard(out / f"{names[-1]}.h5", blocks, decode_ids(features.ids((role,))), attributes)
-    finish_dump(out, names, "probe")
+    finish_dump(out, names, out.parent.name)
+
+
+def _length_one(rows: np.ndarray) -> np.ndarray:
+    """Rows over their lengths; a row of zeros stays."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+def _has_pictures(shards: ShardSet) -> bool:
+    """Whether the first clip and the first good of the split have images or a video: a corpus of frozen features has none."""
+    first = (shards.shard(shards.of_domain(domain)[0]).sample(0) for domain in ("video", "goods"))
+    return any(sample.frames() or sample.video() for sample in first)
 
 
 def baselines(
@@ -204,8 +226,13 @@ def baselines(
     packed = ShardSet(corpus.pack(chosen, loaded.recipe.packing))
     train = ShardSet(corpus.pack("train", loaded.recipe.packing)) if probe and "train" in corpus.splits else None
     table = Baselines(loaded.recipe, packed, train, out, where, loaded.folder / "tokenizer")
-    rows = {"colour histogram": table.colours(), "untrained encoders": table.untrained()} | ({"linear probe": table.probe()} if probe else {}) | rows
-    rows = {"chance": table.chance(), **rows}
+    before: dict[str, dict[str, dict[str, float]]] = {}
+    if _has_pictures(packed):
+        before["colour histogram"] = table.colours()
+    before["untrained encoders"] = table.untrained()
+    if probe:
+        before |= {"features as they are": table.features(), "linear probe": table.probe()}
+    rows = {"chance": table.chance(), **before, **rows}
     write_json(out / "baselines.json", rows)
     say(_as_text(rows, table.tasks))
     return rows
@@ -228,7 +255,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--trained", nargs="*", default=[], help="folders that the evaluate scripts wrote for this checkpoint and split")
     parser.add_argument("--split", help="split to evaluate (default: test where there is one, else val)")
     parser.add_argument("--shards", help="folder for packed shards (default: OUT/shards)")
-    parser.add_argument("--probe", action="store_true", help="fit a linear probe on the towers' features of the train split, too")
+    parser.add_argument("--probe", action="store_true", help="also the features that the system starts from: as they are, and through a linear probe")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto = GPU where there is one (default)")
     given = parser.parse_args(argv)
     baselines(

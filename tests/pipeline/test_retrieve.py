@@ -134,7 +134,7 @@ def test_the_baselines_stand_beside_the_trained_numbers(trained, tmp_path, capsy
     )
 
     rows = read_json(tmp_path / "baselines/baselines.json")
-    assert list(rows) == ["chance", "colour histogram", "untrained encoders", "linear probe", "trained"]
+    assert list(rows) == ["chance", "colour histogram", "untrained encoders", "features as they are", "linear probe", "trained"]
     assert rows["chance"]["video2goods"]["hit@1"] == pytest.approx(6 / 12)  # every document of its group counts
     assert rows["trained"]["video2goods"] == read_json(tmp_path / "video2goods/metrics.json")
     # The pictures differ in colour alone, so a colour search finds them.
