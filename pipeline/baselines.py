@@ -138,10 +138,8 @@ class Baselines:
         if self.train is None:
             raise ValueError("--probe needs a train split in --data")
         self._embed(TowerFeatures(self._fresh()), self.train, self.out / "features_train")
-        features = {
         dumps = {domain: Dump(self.out / "features_train" / domain) for domain in ("video", "goods")}
         features = {domain: np.concatenate([block for _, block in dump.blocks()]) for domain, dump in dumps.items()}
-        }
         for domain, mapping in fit_probe(features, pairs_of(self.train)).items():
             found = Dump(self.out / "features_eval" / domain)
             _write_mapped(found, partial(project, mapping), mapping.out_features, self.out / "probe" / domain)

@@ -9,6 +9,7 @@ first. Greedy as it stands. Items without frames have no caption; those that can
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -58,7 +59,7 @@ def write_captions(
                 with torch.inference_mode(), autocast(precision, device):
                     captions = system.caption(batch, decoding)
                 for item, texts in zip(piece.ids, captions):
-                    listed = [{"text": text, "log_probability": round(score, 4)} for text, score in texts]
+                    listed = [{"text": without_gaps(text), "log_probability": round(score, 4)} for text, score in texts]
                     file.write(json.dumps({"id": item, "captions": listed}, ensure_ascii=False) + "\n")
                     written, unseen = written + bool(texts), unseen + (not texts)
             for item, reason in piece.failures:
@@ -67,6 +68,12 @@ def write_captions(
             bar.update(piece.last - piece.first)
     say(f"{out}: captions of {written} {domain} items; {unseen} have no frames, {unreadable} could not be read")
     return Path(out)
+
+
+def without_gaps(text: str) -> str:
+    """`text` without the gaps that a tokenizer of single characters leaves between those of Chinese and Japanese."""
+    character = "[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+    return re.sub(f"(?<={character}) (?={character})", "", text)
 
 
 def main(argv: list[str] | None = None) -> None:

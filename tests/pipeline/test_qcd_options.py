@@ -154,6 +154,10 @@ def test_captions_are_written_for_every_item_with_frames(shards: Path, tmp_path:
     assert first_words & {"item", "group"}  # it has learned what queries look like
 
 
+def test_characters_of_chinese_stand_together_and_words_of_english_apart() -> None:
+    assert caption_module.without_gaps("闪 电 水 瓶 straw zigzag 茶 壶 t 恤") == "闪电水瓶 straw zigzag 茶壶 t 恤"
+
+
 def test_compiled_towers_give_the_same_losses_and_the_same_names(shards: Path, tmp_path: Path) -> None:
     plain = train(shards, tmp_path / "plain", "--trainer.max_steps", "2")
 
