@@ -7,7 +7,9 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from models.batch_norm import SynchronisedBatchNorm
 from models.feature_memory import FeatureMemory
 
 Followed = TypeVar("Followed", bound=nn.Module)
@@ -29,18 +31,21 @@ class MomentumCopy(nn.Module, Generic[Followed]):
     part of this module: `update` is given it.
 
     The copy stays in eval mode whatever is asked of it (ALBEF's release leaves its dropout on): what it gives is a target and a row of a
-    queue, where dropout is only noise, and in training mode its batch norm would count statistics of its own, over all ranks.
+    queue, where dropout is only noise, and in training mode its batch norm would count statistics of its own, over all ranks. With
+    `batch_statistics` that is what is wanted (MQMC's key encoders): its batch norm follows the mode it is asked for, and its buffers stay its
+    own at an `update`.
 
     Args:
         source: a module that `copy.deepcopy` takes. What it freezes stays frozen.
         momentum: m, the share of itself that the copy keeps at an update; 0 <= m < 1.
+        batch_statistics: let the copy's batch norm normalise by its own batches while training.
     """
 
-    def __init__(self, source: Followed, momentum: float = 0.995) -> None:
+    def __init__(self, source: Followed, momentum: float = 0.995, *, batch_statistics: bool = False) -> None:
         super().__init__()
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum {momentum}: it is the share that a copy keeps at an update; give 0 up to, but not, 1 (0.995 as released)")
-        self.momentum = momentum
+        self.momentum, self._batch_statistics = momentum, batch_statistics
         memories = [value for module in source.modules() for value in vars(module).values() if isinstance(value, FeatureMemory)]
         frozen = [parameter for parameter in source.parameters() if not parameter.requires_grad]
         # deepcopy takes what this names as copied already.
@@ -54,8 +59,13 @@ class MomentumCopy(nn.Module, Generic[Followed]):
         return self.copy(*inputs, **options)
 
     def train(self, mode: bool = True) -> MomentumCopy[Followed]:
-        """Eval mode, whatever `mode` says; see above."""
-        return super().train(False)
+        """Eval mode, whatever `mode` says, but for batch norm that normalises by its own batches; see above."""
+        super().train(False)
+        if self._batch_statistics:
+            for module in self.copy.modules():
+                if isinstance(module, _BatchNorm | SynchronisedBatchNorm):
+                    module.train(mode)
+        return self
 
     def update(self, source: Followed) -> None:
         """Follow `source`, the module that the copy was made of; once after each optimiser step."""
@@ -72,5 +82,5 @@ class MomentumCopy(nn.Module, Generic[Followed]):
         if pairs:
             torch._foreach_lerp_([own for own, _ in pairs], [other for _, other in pairs], share)
         buffers = list(self.copy.buffers())
-        if buffers:
+        if buffers and not (self._batch_statistics and share < 1):
             torch._foreach_copy_(buffers, list(source.buffers()))

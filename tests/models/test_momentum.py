@@ -255,3 +255,21 @@ def test_another_module_than_the_source_is_not_followed() -> None:
 def test_a_share_that_is_none_is_refused(momentum: float) -> None:
     with pytest.raises(ValueError, match=f"momentum {momentum}"):
         MomentumCopy(filled(0.0), momentum)
+
+
+def test_a_copy_with_batch_statistics_normalises_by_its_own_batches_and_counts_its_own() -> None:
+    torch.manual_seed(0)
+    source = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout(0.5))
+    momentum = MomentumCopy(source, momentum=0.5, batch_statistics=True)
+    rows = 5 + torch.randn(8, 2)
+
+    found = momentum.train()(rows)
+    source[1].running_mean.fill_(9.0)
+    momentum.update(source)
+
+    normalised = nn.functional.batch_norm(momentum.copy[0](rows), None, None, training=True)
+    torch.testing.assert_close(found, normalised)  # dropout stays off
+    torch.testing.assert_close(momentum.copy[1].running_mean, 0.1 * momentum.copy[0](rows).mean(dim=0))
+    momentum.restart(source)
+    assert momentum.copy[1].running_mean.tolist() == [9.0, 9.0]
+    assert not any(module.training for module in momentum.eval().modules())

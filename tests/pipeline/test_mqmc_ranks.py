@@ -1,0 +1,64 @@
+"""MQMC under torchrun: with synchronised batch norm 2 and 3 ranks end with the weights and the queues of one process on the whole batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.shards import ShardSet
+from tests.pipeline.little_pairs import FORMS, new_system, packed_pairs, recipe, train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """The same three steps of every form by 1, 2 and 3 ranks: folder of the runs; at 0 the shards."""
+    folder = tmp_path_factory.mktemp("ranks")
+    shards = packed_pairs(folder) / "train"
+    for form, settings in FORMS.items():
+        train(recipe(3, **settings), ShardSet(shards), folder / "1" / form)
+    for ranks in (2, 3):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
+        command += ["-m", "tests.pipeline.little_pairs", str(shards), str(folder / str(ranks))]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return {0: shards} | {ranks: folder / str(ranks) for ranks in (1, 2, 3)}
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints/step-00000003/weights.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("form", FORMS)
+def test_many_ranks_end_with_the_weights_and_queues_of_one_process_on_the_whole_batch(runs: dict[int, Path], form: str, ranks: int) -> None:
+    one, many = weights(runs[1] / form), weights(runs[ranks] / form)
+    untrained = new_system(recipe(3, **FORMS[form]), ShardSet(runs[0])).state_dict()
+
+    moved = {name: (one[name] - value).abs().max().item() for name, value in untrained.items()}
+    apart = {name: (one[name] - many[name]).abs().max().item() for name in one}
+
+    assert one.keys() == many.keys() == untrained.keys()
+    assert max(value for name, value in moved.items() if name.endswith("weight")) > 1e-2  # equality below is not that of runs that stood still
+    assert moved["queues.video"] > 0.1 and moved["queues.items"] > 0 and moved["queues.pointer"] > 0
+    assert max(apart.values()) < 1e-5
+    assert all(apart[f"queues.{name}"] == 0 for name in ("items", "pointer", "filled"))
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("form", FORMS)
+def test_many_ranks_log_the_terms_of_one_process(runs: dict[int, Path], form: str, ranks: int) -> None:
+    one, many = ([json.loads(line) for line in (runs[number] / form / "log.jsonl").read_text().splitlines()] for number in (1, ranks))
+
+    names = ("video2goods", "goods2video", "cross", "intra")
+    assert len(one) == len(many) == 3
+    assert all(line[name] for line in one[1:] for name in names)
+    for line, other in zip(one, many):
+        assert [other[name] for name in names] == pytest.approx([line[name] for name in names], rel=1e-4)
