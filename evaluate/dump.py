@@ -1,5 +1,10 @@
 """Reading a finished dump (`evaluate/embeddings.py` writes it): rows of a domain and role in blocks, memory bounded by the block.
 
+    python -m evaluate.dump info    DUMP                                     what it is: domains, number, width, type, checkpoint, labels
+    python -m evaluate.dump verify  DUMP                                     whether it is whole: checksums, odd rows and ids, lengths
+    python -m evaluate.dump export  DUMP --out FOLDER                        embeddings.npy, ids.txt and ids.parquet for other programs
+    python -m evaluate.dump convert FILE --out DUMP --domain goods           a dump of a .npy with an id list, or of released text features
+
 Legend: N rows selected, n rows of a block, D width.
 """
 
@@ -13,12 +18,15 @@ import h5py
 import numpy as np
 
 from evaluate.embeddings import ANY_ROLE, FORMAT_VERSION, read_attributes
+from evaluate.labels import LabelValues
+from evaluate.vectors import Vectors
+from launch.command import run_command
 from launch.files import read_json
 
 
 @dataclass(frozen=True)
 class DumpShard:
-    """One file of a dump, as its manifest has it."""
+    """One file of a dump, as its manifest has it; of an older program's dump `checksum` (SHA-256) is "" and `labels` (their names) is empty."""
 
     path: Path
     domain: str
@@ -26,14 +34,14 @@ class DumpShard:
     rows: int
     failed: int
     id_bytes: int
+    checksum: str
+    labels: tuple[str, ...]
 
 
 class Dump:
     """A finished dump, opened by its folder.
 
-    Methods that take `roles` and `domain` speak of the rows of those alone, numbered from 0 in the order of the shards.
-
-    Raises ValueError where the folder has no manifest (unfinished) or one of another format.
+    Raises ValueError where the folder has no manifest (unfinished) or one of something else.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -47,16 +55,18 @@ class Dump:
         version = values.get("format_version") if isinstance(values, dict) else None
         if version != FORMAT_VERSION:
             raise ValueError(f"{manifest}: format version {version}, this program reads {FORMAT_VERSION}; embed again")
-        self.dim: int = values["dim"]
-        self.dtype: str = values["dtype"]
-        self.normalised: bool = values["normalised"]
-        self.checkpoint: str = values["checkpoint"]
-        self.recipe: str = values["recipe"]
-        self.domains: tuple[str, ...] = tuple(values["domains"])
-        self.shards = tuple(
-            DumpShard(self.folder / f"{entry['name']}.h5", entry["domain"], entry["role"], entry["rows"], entry["failed"], entry["id_bytes"])
-            for entry in values["shards"]
-        )
+        try:
+            self.dim: int = values["dim"]
+            self.dtype: str = values["dtype"]
+            self.normalised: bool = values["normalised"]
+            self.checkpoint: str = values["checkpoint"]
+            self.recipe: str = values["recipe"]
+            self.domains: tuple[str, ...] = tuple(values["domains"])
+            self.shards = tuple(_shard(self.folder, entry) for entry in values["shards"])
+        except KeyError as error:
+            raise ValueError(
+                f"{manifest}: not that of a dump (it lacks {error}); give a folder that pipeline.embed wrote, not packed shards"
+            ) from error
 
     @property
     def rows(self) -> int:
@@ -70,55 +80,67 @@ class Dump:
             raise ValueError(f"{self.folder}: holds the domains {', '.join(self.domains)}; say which")
         return self.domains[0]
 
-    def select(self, roles: tuple[str, ...] = ANY_ROLE, domain: str | None = None) -> list[DumpShard]:
-        """The shards of `roles` and `domain` (None: any)."""
-        return [shard for shard in self.shards if shard.role in roles and domain in (None, shard.domain)]
+    def side(self, roles: tuple[str, ...] = ANY_ROLE, domain: str | None = None) -> DumpSide:
+        """The rows of `roles` and `domain` (None: any) alone, numbered from 0 in the order of the shards."""
+        return DumpSide(self, tuple(shard for shard in self.shards if shard.role in roles and domain in (None, shard.domain)))
 
     def count(self, roles: tuple[str, ...] = ANY_ROLE, domain: str | None = None) -> int:
         """N, the number of rows of `roles` and `domain`."""
-        return sum(shard.rows for shard in self.select(roles, domain))
-
-    def failed(self, roles: tuple[str, ...] = ANY_ROLE, domain: str | None = None) -> int:
-        """How many items of `roles` and `domain` could not be embedded."""
-        return sum(shard.failed for shard in self.select(roles, domain))
-
-    def id_bytes(self, roles: tuple[str, ...] = ANY_ROLE, domain: str | None = None) -> int:
-        """Bytes of the widest id of `roles` and `domain`."""
-        return max((shard.id_bytes for shard in self.select(roles, domain)), default=1)
-
-    def id_blocks(self, roles: tuple[str, ...] = ANY_ROLE, domain: str | None = None) -> Iterator[np.ndarray]:
-        """The ids (UTF-8 bytes, `evaluate/ids.py`), a shard at a time."""
-        for shard in self.select(roles, domain):
-            with _open(self, shard) as file:
-                yield file["ids"][:]
+        return len(self.side(roles, domain))
 
     def ids(self, roles: tuple[str, ...] = ANY_ROLE, domain: str | None = None) -> np.ndarray:
-        """The ids of all N rows, UTF-8 bytes."""
-        return np.concatenate([np.zeros(0, "S1"), *self.id_blocks(roles, domain)])
+        """The ids of the rows of `roles` and `domain`, UTF-8 bytes."""
+        return self.side(roles, domain).ids()
 
-    def ids_at(self, rows: np.ndarray, roles: tuple[str, ...] = ANY_ROLE, domain: str | None = None) -> np.ndarray:
-        """The ids of `rows` (ascending), UTF-8 bytes; only one shard's ids are held beside them."""
+    def blocks(self, roles: tuple[str, ...] = ANY_ROLE, rows_per_block: int = 65536, domain: str | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """The rows of `roles` and `domain` as `DumpSide.blocks` gives them."""
+        return self.side(roles, domain).blocks(rows_per_block)
+
+
+class DumpSide(Vectors):
+    """Some shards of a dump as one set of vectors."""
+
+    def __init__(self, dump: Dump, shards: tuple[DumpShard, ...]) -> None:
+        self._dump, self.shards = dump, shards
+        self.name, self.dim, self.checkpoint = str(dump.folder), dump.dim, dump.checkpoint
+        self.failed = sum(shard.failed for shard in shards)
+
+    def __len__(self) -> int:
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def id_bytes(self) -> int:
+        return max((shard.id_bytes for shard in self.shards), default=1)
+
+    def id_blocks(self) -> Iterator[np.ndarray]:
+        for shard in self.shards:
+            with open_shard(self._dump, shard) as file:
+                yield file["ids"][:]
+
+    def ids_at(self, rows: np.ndarray) -> np.ndarray:
         parts, first = [np.zeros(0, "S1")], 0
-        for shard in self.select(roles, domain):
+        for shard in self.shards:
             begin, end = np.searchsorted(rows, (first, first + shard.rows))
-            if end > begin:
-                with _open(self, shard) as file:
+            if end > begin:  # a shard without such a row is not opened
+                with open_shard(self._dump, shard) as file:
                     parts.append(file["ids"][:][rows[begin:end] - first])
             first += shard.rows
         return np.concatenate(parts)
 
-    def blocks(
-        self, roles: tuple[str, ...] = ANY_ROLE, rows_per_block: int = 65536, domain: str | None = None
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """(number of the block's first row, float32 [n, D]) over all N rows; every block but the last has `rows_per_block` rows.
+    def label_keys(self) -> list[str]:
+        return sorted({key for shard in self.shards for key in shard.labels})
 
-        One block is held at a time if the caller lets go of it (`del`) before it asks for the next.
-        Raises ValueError naming shard, row and id for an embedding that is not finite.
-        """
-        left, start, filled = self.count(roles, domain), 0, 0
+    def label_blocks(self, key: str, values: LabelValues) -> Iterator[np.ndarray]:
+        for shard in self.shards:
+            with open_shard(self._dump, shard) as file:
+                yield values.codes(file, key)
+
+    def blocks(self, rows_per_block: int = 65536) -> Iterator[tuple[int, np.ndarray]]:
+        """As `Vectors.blocks` says; every block but the last has `rows_per_block` rows."""
+        left, start, filled = len(self), 0, 0
         block: np.ndarray | None = None
-        for shard in self.select(roles, domain):
-            with _open(self, shard) as file:
+        for shard in self.shards:
+            with open_shard(self._dump, shard) as file:
                 rows = file["embeddings"]
                 # A stored chunk at a time, through one buffer, is turned into float32 and looked through while in the processor's cache.
                 chunk = np.empty(rows.chunks, rows.dtype)
@@ -141,7 +163,13 @@ class Dump:
                         left, start, filled, block = left - filled, start + filled, 0, None
 
 
-def _open(dump: Dump, shard: DumpShard) -> h5py.File:
+def _shard(folder: Path, entry: dict) -> DumpShard:
+    numbers = (entry["rows"], entry["failed"], entry["id_bytes"])
+    newer = (entry.get("checksum", ""), tuple(entry.get("labels", ())))
+    return DumpShard(folder / f"{entry['name']}.h5", entry["domain"], entry["role"], *numbers, *newer)
+
+
+def open_shard(dump: Dump, shard: DumpShard) -> h5py.File:
     """The shard's file, checked against the manifest: files may have been exchanged since it was written."""
     attributes = read_attributes(shard.path)
     file = h5py.File(shard.path, "r")
@@ -153,3 +181,9 @@ def _open(dump: Dump, shard: DumpShard) -> h5py.File:
             f"{dump.checkpoint}, {dump.dim}, {shard.rows}; embed again"
         )
     return file
+
+
+if __name__ == "__main__":
+    from evaluate.dumps.command import main  # here: it imports this module, under its proper name
+
+    run_command(main)

@@ -1,6 +1,6 @@
 """The HDF5 dump: one file of embeddings for each input shard, a manifest when all are there, one virtual array over them.
 
-    DUMP/goods-000000.h5    embeddings float16|float32 [n, D], ids UTF-8 [n], failed (JSON lines), attributes
+    DUMP/goods-000000.h5    embeddings float16|float32 [n, D], ids UTF-8 [n], failed (JSON lines), labels (`evaluate/labels.py`), attributes
     DUMP/failed.jsonl       items that could not be read: {"id", "shard", "reason"} a line, of all shards
     DUMP/all.h5             embeddings [N, D] and ids [N] of all shards for any HDF5 reader: a virtual array over the files beside it
     DUMP/manifest.json      written last; a folder without it is unfinished
@@ -21,7 +21,8 @@ import h5py
 import numpy as np
 
 from evaluate.ids import encode_ids, stored
-from launch.files import whole_file, whole_path, write_json
+from evaluate.labels import label_keys, write_labels
+from launch.files import checksum, whole_file, whole_path, write_json
 
 FORMAT_VERSION = 1
 CHUNK_BYTES = 1 << 20
@@ -62,6 +63,7 @@ def write_dump_shard(
     ids: Sequence[str],
     attributes: DumpAttributes,
     failed: Iterable[Mapping[str, str]] = (),
+    labels: Sequence[Mapping[str, Any]] | None = None,
 ) -> None:
     """Write one shard of a dump, whole or not at all. A manifest in its folder is taken away first: the folder is unfinished again.
 
@@ -70,6 +72,7 @@ def write_dump_shard(
         embeddings: [n, D], or blocks [b, D] in the order of `ids`; stored as `attributes.dtype`.
         ids: the rows' ids. Read after the last block, so a caller may fill it while the blocks are made; so is `failed`.
         failed: {"id", "reason"} of the shard's items that could not be read.
+        labels: the rows' labels (category, brand, ...), in the order of `ids`; read after the last block, too. None: not known.
 
     Raises ValueError for a width other than D, numbers of rows that differ, and rows that are not finite in `attributes.dtype`.
     """
@@ -86,9 +89,12 @@ def write_dump_shard(
         encoded = encode_ids(ids)
         if len(encoded) != len(rows):
             raise ValueError(f"{path}: {len(rows)} embeddings but {len(encoded)} ids")
+        if labels is not None and len(labels) != len(rows):
+            raise ValueError(f"{path}: {len(rows)} embeddings but labels for {len(labels)}")
         file.create_dataset("ids", data=stored(encoded))
         lines = [json.dumps({"id": item["id"], "shard": path.stem, "reason": item["reason"]}, ensure_ascii=False) for item in failed]
         file.create_dataset("failed", data=lines, shape=(len(lines),), dtype=h5py.string_dtype("utf-8"))
+        write_labels(file, labels or ())
         for name, value in {"format_version": FORMAT_VERSION, **asdict(attributes)}.items():
             file.attrs[name] = value
 
@@ -164,10 +170,9 @@ def finish_dump(folder: str | Path, shards: Sequence[str], recipe_name: str = ""
                 )
         with h5py.File(path, "r") as file:
             shard_lines = file["failed"].asstr()[:].tolist()
-            rows, id_bytes = len(file["ids"]), file["ids"].dtype.itemsize
-        entries.append(
-            {"name": name, "domain": attributes.domain, "role": attributes.role, "rows": rows, "failed": len(shard_lines), "id_bytes": id_bytes}
-        )
+            rows, id_bytes, labels = len(file["ids"]), file["ids"].dtype.itemsize, label_keys(file)
+        entry = {"name": name, "domain": attributes.domain, "role": attributes.role, "rows": rows, "failed": len(shard_lines), "id_bytes": id_bytes}
+        entries.append({**entry, "labels": labels, "checksum": checksum(path)})
         lines += shard_lines
     with whole_file(folder / "failed.jsonl") as failed:
         failed.writelines(f"{line}\n" for line in lines)

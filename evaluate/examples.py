@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluate.ground_truth import GroundTruth
-from evaluate.ids import decode_ids
+from evaluate.ids import IdTable, decode_ids, encode_ids
 from evaluate.judged import Judged
 from evaluate.metrics import first_ranks
 from evaluate.ranked import Ranked
@@ -20,21 +20,29 @@ RELEVANT_SHOWN = 8
 
 @dataclass(frozen=True)
 class Result:
-    """A document in the head of a list; rank from 1."""
+    """A document in the head of a list; rank from 1. `stands_for` are relevant documents that were folded into it as near-identical."""
 
     id: str
     rank: int
     score: float
-    hit: bool
+    relevant: bool
+    stands_for: tuple[str, ...]
+
+    @property
+    def hit(self) -> bool:
+        """True where it is relevant, or stands for a document that is."""
+        return self.relevant or bool(self.stands_for)
 
 
 @dataclass(frozen=True)
 class Relevant:
-    """A relevant document and its rank in the list, None where it is not there; `searched` is False where it was not searched at all."""
+    """A relevant document and its rank in the list (or that of `stand_in`, the document it was folded into), None where it is not there;
+    `searched` is False where it was not searched at all."""
 
     id: str
     rank: int | None
     searched: bool
+    stand_in: str
 
     @property
     def hit(self) -> bool:
@@ -84,17 +92,23 @@ def pick(judged: Judged, number: int, seed: int) -> list[int]:
 def examples(ranked: Ranked, truth: GroundTruth, judged: Judged, rows: Sequence[int]) -> list[Example]:
     """The queries `rows` of the lists as they are shown."""
     ranks, scores = ranked.lists(rows, ranked.depth)
+    not_searched = IdTable(judged.not_searched)
     made = []
     for row, own_ranks, own_scores in zip(rows, ranks, scores):
         query = ranked.query_ids[row].decode()
         listed = decode_ids(ranked.doc_ids[own_ranks[own_ranks >= 0]])
-        places = {document: place for place, document in enumerate(listed, 1)}
         wanted = truth.relevant[query]
+        among = set(wanted)
+        folded = ranked.folded(row)
+        stand_ins = {item: listed[place] for item, place in zip(decode_ids(ranked.doc_ids[folded.doc]), folded.place.tolist()) if item in among}
+        places = {document: place for place, document in enumerate(listed, 1)}
+        places |= {item: places[other] for item, other in stand_ins.items()}
         head = [
-            Result(document, place, float(score), document in set(wanted))
+            Result(document, place, float(score), document in among, tuple(item for item, other in stand_ins.items() if other == document))
             for place, (document, score) in enumerate(zip(listed[:RESULTS_SHOWN], own_scores), 1)
         ]
-        relevant = [Relevant(document, places.get(document), document not in judged.not_searched) for document in wanted]
+        missing = not_searched.places(encode_ids(wanted)) >= 0
+        relevant = [Relevant(item, places.get(item), not lost, stand_ins.get(item, "")) for item, lost in zip(wanted, missing.tolist())]
         relevant.sort(key=lambda document: document.rank or len(places) + 1)
         made.append(Example(query, tuple(head), tuple(relevant[:RELEVANT_SHOWN]), max(0, len(relevant) - RELEVANT_SHOWN)))
     return made

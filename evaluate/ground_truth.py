@@ -2,36 +2,101 @@
 
     released    query id TAB relevant ids, comma-separated
     TREC qrels  query 0 document relevance, in four columns; relevance above 0 is relevant
+
+Held in arrays, so that a million queries are tens of bytes each and not a dict, a tuple and a text for every id.
+Legend: Q queries, R different relevant documents, P pairs (query, relevant document).
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 
-@dataclass(frozen=True)
+from evaluate.ids import IdTable, decode_ids, encode_ids
+
+LINES_AT_ONCE = 1 << 14
+
+
+@dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """The relevant documents' ids of each query, each id once, in the order of the file; () for a query that has none."""
+    """The relevant documents of each query, each once, in the order of the file; a query may have none.
 
-    relevant: Mapping[str, tuple[str, ...]]
+    query_ids: [Q] UTF-8 bytes, each once. starts: int64 [Q + 1], where each query's pairs begin. documents: int64 [P], rows of doc_ids.
+    doc_ids: [R] UTF-8 bytes, ascending.
+    """
+
+    query_ids: np.ndarray
+    starts: np.ndarray
+    documents: np.ndarray
+    doc_ids: np.ndarray
 
     @classmethod
     def of_pairs(cls, pairs: Iterable[tuple[str, Iterable[str]]]) -> GroundTruth:
         """From (query id, relevant ids); a query that comes twice has both's."""
-        relevant: dict[str, dict[str, None]] = {}
-        for query, ids in pairs:
-            relevant.setdefault(query, {}).update(dict.fromkeys(ids))
-        return cls({query: tuple(ids) for query, ids in relevant.items()})
+        named, counted, listed = [np.zeros(0, "S1")], [np.zeros(0, np.int64)], [np.zeros(0, "S1")]
+        pairs = iter(pairs)
+        while some := [(query, list(ids)) for query, ids in islice(pairs, LINES_AT_ONCE)]:
+            named.append(encode_ids(query for query, _ in some))
+            counted.append(np.array([len(ids) for _, ids in some], np.int64))
+            listed.append(encode_ids(document for _, ids in some for document in ids))
+        queries, first, which = np.unique(np.concatenate(named), return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        number = np.argsort(order)
+        doc_ids, documents = np.unique(np.concatenate(listed), return_inverse=True)
+        owners = np.repeat(number[which], np.concatenate(counted))
+        _, kept = np.unique(owners * len(doc_ids) + documents, return_index=True)
+        kept = kept[np.lexsort((kept, owners[kept]))]
+        starts = np.concatenate([[0], np.cumsum(np.bincount(owners[kept], minlength=len(queries)))])
+        return cls(queries[order], starts, documents[kept], doc_ids)
+
+    @property
+    def relevant(self) -> Mapping[str, tuple[str, ...]]:
+        """Query id -> ids of its relevant documents, () where it has none."""
+        return _Relevant(self)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """int64 [Q]: how many documents are relevant to each query."""
+        return np.diff(self.starts)
+
+    def rows_of(self, query_ids: np.ndarray) -> np.ndarray:
+        """int64 [n]: rows of the queries `query_ids`, -1 for one that is not here."""
+        return self._table.places(query_ids)
+
+    @functools.cached_property
+    def _table(self) -> IdTable:
+        return IdTable(self.query_ids)
+
+
+class _Relevant(Mapping[str, tuple[str, ...]]):
+    def __init__(self, truth: GroundTruth) -> None:
+        self._truth = truth
+
+    def __getitem__(self, query: str) -> tuple[str, ...]:
+        [row] = self._truth.rows_of(np.array([query.encode()]))
+        if row < 0:
+            raise KeyError(query)
+        chosen = self._truth.documents[self._truth.starts[row] : self._truth.starts[row + 1]]
+        return tuple(decode_ids(self._truth.doc_ids[chosen]))
+
+    def __iter__(self) -> Iterator[str]:
+        return (query.decode() for query in self._truth.query_ids)
+
+    def __len__(self) -> int:
+        return len(self._truth.query_ids)
 
 
 def read_ground_truth(path: str | Path, released_ids: bool = False) -> GroundTruth:
     """The ground truth in the file `path`.
 
     Args:
-        path: released text form or TREC qrels, UTF-8. Ids of qrels are percent-decoded, as `evaluate.ranked.write_trec` encodes them.
+        path: released text form or TREC qrels, UTF-8. Ids of qrels are percent-decoded, as `evaluate.trec.write_trec` encodes them.
         released_ids: undo the released spelling of ids (`released_id`). Only on request: a catalogue's own id may end in _0.
 
     Raises ValueError naming file and line for a line of neither form.

@@ -42,3 +42,21 @@ def repeated_id(ids: np.ndarray) -> str | None:
     ordered = np.sort(ids)
     again = np.flatnonzero(ordered[1:] == ordered[:-1])
     return ordered[again[0]].decode() if len(again) else None
+
+
+class IdTable:
+    """Looks ids up among `ids` [n], which are all different: arrays and a binary search, no Python object for an id."""
+
+    def __init__(self, ids: np.ndarray) -> None:
+        self._order = np.argsort(ids, kind="stable")
+        self._sorted = ids[self._order]
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def places(self, ids: np.ndarray) -> np.ndarray:
+        """int64 [m]: where each of `ids` [m] stands in the table, -1 where it does not."""
+        if not len(self._sorted):
+            return np.full(len(ids), -1)
+        found = np.minimum(np.searchsorted(self._sorted, ids), len(self._sorted) - 1)
+        return np.where(self._sorted[found] == ids, self._order[found], -1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from evaluate.curve import FAINT, INK
@@ -23,6 +23,31 @@ from launch.files import read_json
 
 IMAGE_TYPES = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 LABELS = {"title": "Title", "description": "Description", "caption": "Caption", "recognised_text": "Recognised text"}
+
+METRIC_LABELS = {"mrr": "MRR", "map": "mAP", "ndcg@10": "nDCG@10", "median_rank": "median rank"}
+BY_COLUMNS = ("hit@1", "hit@10", "recall@10", "recall@100", "map", "median_rank")
+GROUPS_SHOWN = 30
+NOT_SAID = {"only": "", "queries_only": "", "dedup": 0.0, "searched_only": False}
+"""What metrics.json leaves out where it is not so."""
+
+
+def metric_labels(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name in metrics.json, what a person calls it) of every metric there, the median rank last."""
+    names = [name for name in metrics if name.startswith(("recall@", "hit@")) or name in METRIC_LABELS]
+    return [(name, METRIC_LABELS.get(name, name)) for name in sorted(names, key=lambda name: name == "median_rank")]
+
+
+def number_text(metrics: Mapping[str, Any], name: str) -> str:
+    """The metric `name` as a page shows it."""
+    if name == "median_rank":
+        return f"{'≥ ' if metrics['median_rank_is_lower_bound'] else ''}{metrics[name]:g}"
+    return f"{metrics[name]:.4f}"
+
+
+def interval_text(metrics: Mapping[str, Any], name: str) -> str:
+    """Its interval: two ends with as many digits as a page shows."""
+    low, high = metrics["intervals"][name]
+    return f"{low:g} – {high:g}" if name == "median_rank" else f"{low:.3f} – {high:.3f}"
 
 
 @dataclass(frozen=True)
@@ -64,6 +89,14 @@ class Cards:
         return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
+def page_template(name: str) -> Template:
+    """The template `name` of this room; whatever is put into it is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(name)
+
+
 def render(metrics: Mapping[str, Any], svg: str, shown: Sequence[Example], cards: Cards, seed: int) -> str:
     """The page's HTML. All text is escaped; nothing in it is fetched from anywhere.
 
@@ -76,14 +109,18 @@ def render(metrics: Mapping[str, Any], svg: str, shown: Sequence[Example], cards
     """
     query_domain, doc_domain = domains_of(metrics["task"])
     asked = query_domain == "query"  # somebody's words: they are the headline, and no picture is missing
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     # Inside the page the curve takes the page's colours, so that it can be read on a dark ground too.
     inline = svg[svg.index("<svg") :].replace(INK, "currentColor").replace(FAINT, "var(--faint)")
-    return environment.get_template("report.html.j2").render(
-        metrics=metrics,
-        recalls=[(name.partition("@")[2], value) for name, value in metrics.items() if name.startswith("recall@")],
+    return page_template("report.html.j2").render(
+        metrics={**NOT_SAID, **metrics},
+        numbers=metric_labels(metrics),
+        intervals="intervals" in metrics,
+        number=number_text,
+        interval=interval_text,
+        by=metrics.get("by"),
+        by_columns=[(name, label) for name, label in metric_labels(metrics) if name in BY_COLUMNS],
+        by_groups=list(metrics["by"]["groups"].items())[:GROUPS_SHOWN] if "by" in metrics else [],
+        by_rest=max(0, len(metrics["by"]["groups"]) - GROUPS_SHOWN) if "by" in metrics else 0,
         left_out=_left_out(metrics),
         curve=Markup(inline),
         groups=_groups(shown),

@@ -1,30 +1,33 @@
-"""Ranked lists: ranked.h5, which everything after the search reads, and the TREC run file, which other evaluators read.
+"""Ranked lists: ranked.h5, which everything after the search reads.
 
-    ranked.h5   query_ids [Q], doc_ids [U] (documents that occur in a list), ranks int32 [Q, K] (rows of doc_ids, best first, -1 where
-                a list is shorter), scores float32 [Q, K], searched_ids [N] (all documents that were searched); attributes: RankedAttributes
+    query_ids [Q], doc_ids [U]      queries; documents that occur in a list or were folded into one that does
+    ranks int32 [Q, K]              rows of doc_ids, best first, -1 where a list is shorter; scores float32 [Q, K]
+    folded int32 [F, 2]             after a search with --dedup: row of doc_ids, and the place (from 0) of the document that stands for it;
+                                    folded_starts int64 [Q + 1] says which are a query's
+    searched_ids [N]                all documents that were searched
+    labels/<number>                 for each label kept: attribute `key`, values [M] (JSON texts), query_codes int32 [Q], searched_codes int32 [N]
+    attributes                      RankedAttributes
 
-Legend: Q queries, K results a query, N documents searched, U of them in a list, n queries of a block.
+Legend: Q queries, K results a query, N documents searched, U of them in doc_ids, F folded, M values of a label, n queries of a block.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from urllib.parse import quote_from_bytes
+from typing import NamedTuple
 
 import h5py
 import numpy as np
 
 from evaluate.ids import repeated_id, stored
-from launch.files import whole_file, whole_path
+from evaluate.labels import LabelValues
+from evaluate.vectors import Vectors
+from launch.files import whole_path
 
 FORMAT_VERSION = 1
-TREC_QUERIES_AT_ONCE = 128
-SIGNIFICANT_DIGITS = 9
-QUOTED = re.compile(rb"[\x01-\x20%\x7f]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80")
-"""What an id cannot hold in a TREC file: UTF-8 of the characters that Unicode calls white space, control characters, and % itself."""
+BLOCK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -43,29 +46,60 @@ class RankedAttributes:
     """Queries that could not be embedded and have no list."""
     docs_failed: int = 0
     """Documents that could not be embedded and are in no list."""
+    dedup: float = 0.0
+    """Cosine above which a document was folded into a better one of the list; 0 = none was."""
+    only: str = ""
+    """Labels that a document had to have, e.g. category=Fruit; empty = none."""
+    queries_only: str = ""
+    """Labels that a query had to have."""
+
+
+class Folded(NamedTuple):
+    """Documents that were left out of a list as near-identical to a better one in it: int64 [F] each, ordered by query."""
+
+    query: np.ndarray
+    """Row of the query."""
+    doc: np.ndarray
+    """The document, as `ranks` numbers documents."""
+    place: np.ndarray
+    """Place from 0, in the query's list, of the document that stands for it."""
+
+
+NOTHING_FOLDED = Folded(*(np.zeros(0, np.int64) for _ in range(3)))
+
+
+class ListBlock(NamedTuple):
+    """The lists of some queries: `ranks` int32 [n, K] rows of doc_ids from the query `first` on; `folded` counts queries from `first`."""
+
+    first: int
+    ranks: np.ndarray
+    folded: Folded
 
 
 def write_ranked(
     path: str | Path,
-    query_ids: np.ndarray,
+    queries: Vectors,
+    docs: Vectors,
     doc_ids: np.ndarray,
     ranks: np.ndarray,
     scores: np.ndarray,
-    searched_ids: Iterable[np.ndarray],
-    id_bytes: int,
     attributes: RankedAttributes,
-) -> None:
-    """Write ranked.h5, whole or not at all.
+    folded: Folded = NOTHING_FOLDED,
+    labels: Sequence[str] = (),
+) -> np.ndarray:
+    """Write ranked.h5, whole or not at all; returns the query ids.
 
     Args:
-        query_ids, doc_ids: [Q], [U] UTF-8 bytes (`evaluate/ids.py`).
+        queries, docs: what was searched with and among: their ids and labels.
+        doc_ids: [U] UTF-8 bytes (`evaluate/ids.py`).
         ranks: [Q, K] rows of doc_ids, best first, -1 for padding.
         scores: float32 [Q, K].
-        searched_ids: blocks of the ids of all N documents.
-        id_bytes: bytes of the widest of them.
+        folded: `doc` are rows of doc_ids, too.
+        labels: names of labels to keep beside the ids, where a side has them.
 
-    Raises ValueError for an id that stands in `query_ids` or in `doc_ids` twice.
+    Raises ValueError for an id that stands among the queries or in `doc_ids` twice.
     """
+    query_ids = queries.ids()
     for ids, what in ((query_ids, "queries"), (doc_ids, "documents")):
         if again := repeated_id(ids):
             raise ValueError(f"{path}: two {what} have the id {again!r}; ids are unique in a split, repair the corpus and pack it again")
@@ -74,15 +108,32 @@ def write_ranked(
         file.create_dataset("doc_ids", data=stored(doc_ids))
         file.create_dataset("ranks", data=ranks, dtype="int32")
         file.create_dataset("scores", data=scores, dtype="float32")
-        searched = file.create_dataset("searched_ids", (attributes.docs,), h5py.string_dtype("utf-8", id_bytes))
+        if len(folded.query):
+            file.create_dataset("folded", data=np.stack([folded.doc, folded.place], axis=1), dtype="int32")
+            file.create_dataset("folded_starts", data=np.searchsorted(folded.query, np.arange(len(query_ids) + 1)))
+        searched = file.create_dataset("searched_ids", (attributes.docs,), h5py.string_dtype("utf-8", docs.id_bytes))
         first = 0
-        for ids in searched_ids:
-            searched[first : first + len(ids)] = stored(ids, id_bytes)
+        for ids in docs.id_blocks():
+            searched[first : first + len(ids)] = stored(ids, docs.id_bytes)
             first += len(ids)
         assert first == attributes.docs, f"{first} ids of {attributes.docs} searched documents"
+        for number, key in enumerate(labels):
+            _write_label(file.create_group(f"labels/{number}"), key, {"query": queries, "searched": docs})
         for name, value in {"format_version": FORMAT_VERSION, **asdict(attributes)}.items():
             file.attrs[name] = value
+    return query_ids
 
+
+def _write_label(group: h5py.Group, key: str, sides: dict[str, Vectors]) -> None:
+    values = LabelValues()
+    group.attrs["key"] = key
+    for side, vectors in sides.items():
+        codes = group.create_dataset(f"{side}_codes", (len(vectors),), "int32")
+        first = 0
+        for block in vectors.label_blocks(key, values):
+            codes[first : first + len(block)] = block
+            first += len(block)
+    group.create_dataset("values", data=values.texts, dtype=h5py.string_dtype("utf-8"))
 
 
 class Ranked:
@@ -98,15 +149,20 @@ class Ranked:
             if values.get("format_version") != FORMAT_VERSION:
                 raise ValueError(f"{path}: format version {values.get('format_version')}, this program reads {FORMAT_VERSION}; search again")
             plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
-            self.attributes = RankedAttributes(**{field.name: plain[field.name] for field in fields(RankedAttributes)})
+            # A file of an older program lacks attributes that have a default.
+            self.attributes = RankedAttributes(**{field.name: plain[field.name] for field in fields(RankedAttributes) if field.name in plain})
             self.query_ids: np.ndarray = file["query_ids"][:]
             self.doc_ids: np.ndarray = file["doc_ids"][:]
             self.queries, self.depth = file["ranks"].shape
+            self._labels = {str(group.attrs["key"]): name for name, group in file.get("labels", {}).items()}
 
-    def ranks(self) -> np.ndarray:
-        """int32 [Q, K], rows of doc_ids of all lists."""
+    def blocks(self) -> Iterator[ListBlock]:
+        """All lists, in blocks of some 16 MB."""
+        rows = max(1, BLOCK_BYTES // (4 * max(1, self.depth)))
         with self._open() as file:
-            return file["ranks"][:]
+            for first in range(0, self.queries, rows):
+                ranks = file["ranks"][first : first + rows]
+                yield ListBlock(first, ranks, _folded(file, first, first + len(ranks)))
 
     def lists(self, rows: Sequence[int], depth: int) -> tuple[np.ndarray, np.ndarray]:
         """(ranks int32, scores float32), both [len(rows), min(depth, K)], of the queries `rows`."""
@@ -116,11 +172,36 @@ class Ranked:
             scores = [file["scores"][row, :depth] for row in rows]
         return np.array(ranks, np.int32).reshape(-1, depth), np.array(scores, np.float32).reshape(-1, depth)
 
+    def folded(self, row: int) -> Folded:
+        """What was folded in the list of the query `row`; `query` is 0."""
+        with self._open() as file:
+            return _folded(file, row, row + 1)
+
     def searched_ids(self, rows: int = 1 << 16) -> Iterator[np.ndarray]:
         """The ids of all N documents that were searched, UTF-8 bytes, in blocks of `rows`."""
         with self._open() as file:
             for first in range(0, self.attributes.docs, rows):
                 yield file["searched_ids"][first : first + rows]
+
+    def label_keys(self) -> list[str]:
+        """Names of the labels that were kept."""
+        return sorted(self._labels)
+
+    def label_values(self, key: str) -> list[str]:
+        """The different values of the label `key`, JSON texts."""
+        with self._open() as file:
+            return file[f"labels/{self._labels[key]}/values"].asstr()[:].tolist()
+
+    def query_label(self, key: str) -> np.ndarray:
+        """int32 [Q]: the label `key` of the queries, places in `label_values`; -1 where it is missing."""
+        with self._open() as file:
+            return file[f"labels/{self._labels[key]}/query_codes"][:]
+
+    def searched_label(self, key: str, rows: int = 1 << 16) -> Iterator[np.ndarray]:
+        """int32 [n]: the label `key` of all searched documents, in the blocks of `searched_ids`."""
+        with self._open() as file:
+            for first in range(0, self.attributes.docs, rows):
+                yield file[f"labels/{self._labels[key]}/searched_codes"][first : first + rows]
 
     def _open(self) -> h5py.File:
         if not self.path.is_file():
@@ -131,61 +212,10 @@ class Ranked:
             raise ValueError(f"{self.path}: not an HDF5 file ({error}); search again") from error
 
 
-def write_trec(path: str | Path, query_ids: np.ndarray, doc_ids: np.ndarray, ranks: np.ndarray, scores: np.ndarray, tag: str = "reelgoods") -> None:
-    """Write the lists as a TREC run, whole or not at all: a line `query Q0 document rank score tag` for each result, ranks from 1.
-
-    White space, control characters and % in an id are percent-encoded (their UTF-8 bytes), since a space ends a column there;
-    `urllib.parse.unquote` gives the id back. Scores have nine digits counted from the first of the largest score.
-    Arguments as `write_ranked` has them.
-    """
-    # What does not change within a query, a document, a place or three digits is put together once, so that a line has few columns.
-    query_names = np.array([name + b" Q0 " for name in _quoted(query_ids).tolist()])
-    doc_names = np.array([name + b" " for name in [*_quoted(doc_ids).tolist(), b""]])
-    places = np.array([b"%d " % place for place in range(1, ranks.shape[1] + 1)])
-    largest = float(np.abs(scores, where=ranks >= 0, out=np.zeros_like(scores)).max(initial=0))
-    spell = _speller(largest, b" " + tag.encode() + b"\n")
-    with whole_file(path, "wb") as file:
-        for first in range(0, len(query_names), TREC_QUERIES_AT_ONCE):
-            chosen = slice(first, first + TREC_QUERIES_AT_ONCE)
-            columns = (query_names[chosen, None], doc_names[ranks[chosen]], places, *spell(scores[chosen]))
-            file.write(_lines(columns, ranks[chosen] >= 0))
-
-
-def _lines(columns: Sequence[np.ndarray], kept: np.ndarray) -> bytes:
-    """The columns [n, K] side by side. NumPy pads text with zero bytes, no column holds one otherwise, so taking them all out is enough."""
-    lines = np.empty(kept.shape, [(f"column_{number}", column.dtype) for number, column in enumerate(columns)])
-    for number, column in enumerate(columns):
-        lines[f"column_{number}"] = column
-    return (lines if kept.all() else lines[kept]).tobytes().translate(None, b"\0")
-
-
-def _speller(largest: float, end: bytes) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """A function that makes columns of scores [n, K]: sign, whole part and point, then groups of three digits, `end` behind the last.
-
-    Groups are looked up, so that five million numbers take a second instead of ten. Where the `largest` of all scores has no ordinary
-    size, they are spelt one by one.
-    """
-    exponent = int(np.floor(np.log10(largest))) if largest > 0 else 0
-    groups = -(-(SIGNIFICANT_DIGITS - 1 - exponent) // 3)
-    if not 1 <= groups <= 5 or exponent > 2:
-        return lambda scores: [np.char.mod(b"%.9g" + end, scores)]
-    signed = np.array([sign + b"%d." % number for sign in (b"", b"-") for number in range(1001)])
-    inner, last = (np.array([b"%03d" % number + behind for number in range(1000)]) for behind in (b"", end))
-
-    def spell(scores: np.ndarray) -> list[np.ndarray]:
-        values = np.rint(np.abs(scores.astype(np.float64)) * 1000**groups).astype(np.int64)
-        columns: list[np.ndarray] = []
-        for group in range(groups):
-            # NumPy divides by a constant several times faster than it takes a remainder.
-            higher = values // 1000
-            columns.insert(0, (inner if group else last)[values - 1000 * higher])
-            values = higher
-        return [signed[values + 1001 * (scores < 0)], *columns]
-
-    return spell
-
-
-def _quoted(ids: np.ndarray) -> np.ndarray:
-    if not QUOTED.search(ids.tobytes()):
-        return ids
-    return np.array([QUOTED.sub(lambda found: quote_from_bytes(found.group()).encode(), text) for text in ids.tolist()], dtype=bytes)
+def _folded(file: h5py.File, first: int, last: int) -> Folded:
+    """Of the queries `first` to `last`, numbered from 0."""
+    if "folded" not in file:
+        return NOTHING_FOLDED
+    starts = file["folded_starts"][first : last + 1]
+    doc, place = file["folded"][starts[0] : starts[-1]].astype(np.int64).T
+    return Folded(np.repeat(np.arange(last - first), np.diff(starts)), doc, place)

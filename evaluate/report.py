@@ -1,8 +1,8 @@
 """Report: ranked lists and ground truth in, numbers and a page for people out.
 
-    python -m evaluate.report --ranked OUT/ranked.h5 --ground_truth FILE --out OUT [--cards FOLDER] [--split test]
+    python -m evaluate.report --ranked OUT/ranked.h5 --ground_truth FILE --out OUT [--cards FOLDER] [--split test] [--by category]
 
-writes OUT/metrics.json, OUT/recall.svg and OUT/report.html (one file with everything inside).
+writes OUT/metrics.json, OUT/recall.svg, OUT/report.html (one file with everything inside) and OUT/judged.h5, which evaluate.compare reads.
 """
 
 from __future__ import annotations
@@ -11,15 +11,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evaluate.curve import recall_svg
 from evaluate.examples import examples, pick
 from evaluate.ground_truth import GroundTruth, read_ground_truth
+from evaluate.groups import Groups
 from evaluate.judged import judge, summary
+from evaluate.judged_file import judged_of, write_judged
 from evaluate.page import Cards, render
+from evaluate.per_query import PerQuery, per_query
 from evaluate.ranked import Ranked
+from evaluate.resample import bootstrap
 from launch.command import CommandParser, run_command
 from launch.files import whole_file, write_json
 from launch.logs import say
+
+CONFIDENCE = 0.95
 
 
 def report(
@@ -31,28 +39,63 @@ def report(
     shown_queries: int = 24,
     seed: int = 0,
     cutoffs: Sequence[int] | None = None,
+    *,
+    by: str | None = None,
+    resamples: int = 1000,
+    searched_only: bool = False,
 ) -> dict[str, Any]:
-    """Write metrics.json, recall.svg and report.html to the folder `out`; returns what metrics.json holds.
+    """Write metrics.json, recall.svg, report.html and judged.h5 to the folder `out`; returns what metrics.json holds.
 
     Args:
         cards: folder of cards (`evaluate/page.py`); items are shown by their ids alone without it.
         split: name of the split, for the reader.
         shown_queries: how many queries the page shows, half hits and half misses where there are enough.
-        seed: draws them.
+        seed: draws them, and the resamples.
         cutoffs: k of recall@k; default 1, 5, 10 ... 1000 where as many documents were searched.
+        by: label by which queries are grouped (`evaluate/groups.py`); default category where the lists have it, "" for none.
+        resamples: draws of the queries behind the 95 % intervals; 0 = no intervals.
+        searched_only: leave relevant documents that were not searched out of the denominators.
 
     Raises ValueError where the lists are too short for a cutoff, or no query has a relevant document.
     """
     out = Path(out)
-    judged = judge(ranked, truth)
-    metrics = summary(ranked, judged, split, cutoffs)
+    if resamples < 0:
+        raise ValueError(f"--resamples {resamples}: 0 (no intervals) or more")
+    if by is None:
+        by = "category" if "category" in ranked.label_keys() else ""
+    judged = judge(ranked, truth, by or None, searched_only)
+    values = per_query(judged.found, ranked.attributes.docs, cutoffs)
+    metrics = summary(ranked, judged, split, values=values)
+    if searched_only:
+        metrics["searched_only"] = True
+    if resamples:
+        metrics |= {"intervals": _intervals(values, resamples, seed), "confidence": CONFIDENCE, "resamples": resamples, "seed": seed}
+    if judged.groups is not None:
+        metrics["by"] = _by_group(judged.groups, values, resamples, seed)
     write_json(out / "metrics.json", metrics)
+    write_judged(out / "judged.h5", judged_of(ranked, judged, split))
     svg = recall_svg(judged, ranked.attributes.docs)
     chosen = examples(ranked, truth, judged, pick(judged, shown_queries, seed))
     for name, text in (("recall.svg", svg), ("report.html", render(metrics, svg, chosen, Cards(cards), seed))):
         with whole_file(out / name) as file:
             file.write(text)
     return metrics
+
+
+def _by_group(groups: Groups, values: PerQuery, resamples: int, seed: int) -> dict[str, Any]:
+    """What metrics.json holds by category: {"label", "of", "queries_without", "groups": {name: {"queries", metrics, "intervals"}}}."""
+    of_group = groups.of_values(values)
+    rows: dict[str, Any] = {}
+    for name, own in of_group.items():
+        rows[name] = {"queries": len(own.rows), **own.metrics()}
+        if resamples:
+            rows[name]["intervals"] = _intervals(own, resamples, seed)
+    without = len(values.rows) - int(np.isin(values.rows, groups.query).sum())
+    return {"label": groups.by, "of": groups.of, "queries_without": without, "groups": rows}
+
+
+def _intervals(values: PerQuery, resamples: int, seed: int) -> dict[str, list[float]]:
+    return {name: list(ends) for name, ends in bootstrap(values, resamples, seed, CONFIDENCE).items()}
 
 
 def shown(ranked: Ranked, truth: GroundTruth, number: int = 24, seed: int = 0) -> dict[str, list[str]]:
@@ -68,16 +111,30 @@ def main(argv: list[str] | None = None) -> None:
     parser = CommandParser("python -m evaluate.report", __doc__)
     parser.add_argument("--ranked", required=True, metavar="FILE", help="ranked.h5 that evaluate.search wrote")
     parser.add_argument("--ground_truth", required=True, metavar="FILE", help="`query id TAB relevant ids` lines or TREC qrels")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="where metrics.json, recall.svg and report.html go")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="where metrics.json, recall.svg, report.html and judged.h5 go")
     parser.add_argument("--cards", metavar="FOLDER", help="words and pictures of the items shown, as pipeline.cards writes them (default: ids only)")
     parser.add_argument("--split", default="", help="name of the split, for the reader")
     parser.add_argument("--shown", type=int, default=24, metavar="QUERIES", help="queries on the page, half of them misses (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="draws the queries on the page (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="draws the queries on the page, and resamples (default: %(default)s)")
     parser.add_argument("--cutoffs", type=int, nargs="+", metavar="K", help="k of recall@k (default: 1 5 10 20 50 ... 1000, up to the documents)")
+    parser.add_argument("--by", metavar="LABEL", help="numbers for each value of a label, e.g. category or category:2 (two levels); '' for none")
+    parser.add_argument("--resamples", type=int, default=1000, help="draws behind the 95 %% intervals, 0 for none (default: %(default)s)")
+    parser.add_argument("--searched_only", action="store_true", help="leave relevant documents that were not searched out of the denominators")
     parser.add_argument("--released_ids", action="store_true", help="the ground truth has the Real20M spelling of ids: 3000003_0, 1000001.jpg")
     given = parser.parse_args(argv)
-    truth = read_ground_truth(given.ground_truth, given.released_ids)
-    metrics = report(Ranked(given.ranked), truth, given.out, given.cards, given.split, given.shown, given.seed, given.cutoffs)
+    metrics = report(
+        Ranked(given.ranked),
+        read_ground_truth(given.ground_truth, given.released_ids),
+        given.out,
+        given.cards,
+        given.split,
+        given.shown,
+        given.seed,
+        given.cutoffs,
+        by=given.by,
+        resamples=given.resamples,
+        searched_only=given.searched_only,
+    )
     numbers = "  ".join(f"{name} {metrics[name]:.4f}" for name in metrics if name.startswith(("recall@", "hit@")))
     say(f"{metrics['task']}: {numbers}  median rank {metrics['median_rank']:g}")
     say(f"{metrics['queries_evaluated']} of {metrics['queries']} queries, {metrics['docs']} documents -> {Path(given.out) / 'report.html'}")

@@ -1,19 +1,27 @@
 """Search: two dumps in, ranked lists out.
 
     python -m evaluate.search --queries DUMP --docs DUMP --task video2goods --out OUT --top_k 1000
+    python -m evaluate.search --queries clips.txt --docs goods.npy --doc_ids goods.ids.txt --task video2goods --out OUT
+    python -m evaluate.search ... --only category=Fruit --dedup 0.98
 
 writes OUT/ranked.h5 and OUT/run.trec. Exact inner products in float32; queries and results are held in memory, documents come in blocks.
+Instead of a dump: a .npy [N, D] with a list of ids, or released text features (`id TAB comma-separated floats`), which are converted once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from evaluate.dedup import distinct_lists
 from evaluate.dump import Dump
 from evaluate.index import Best
-from evaluate.ranked import RankedAttributes, write_ranked, write_trec
+from evaluate.labels import Only
+from evaluate.ranked import NOTHING_FOLDED, Folded, RankedAttributes, write_ranked
+from evaluate.trec import write_trec
+from evaluate.vectors import UNKNOWN_CHECKPOINT, Chosen, Vectors
 from launch.command import CommandParser, run_command
 from launch.logs import progress, say
 
@@ -23,52 +31,76 @@ BLOCK_BYTES = 1 << 29
 
 
 def search(
-    queries: Dump, docs: Dump, out: str | Path, task: str, top_k: int = 1000, block_rows: int = 0, trec: bool = True, quiet: bool = False
+    queries: Dump | Vectors,
+    docs: Dump | Vectors,
+    out: str | Path,
+    task: str,
+    top_k: int = 1000,
+    block_rows: int = 0,
+    trec: bool = True,
+    quiet: bool = False,
+    *,
+    only: Sequence[str] = (),
+    queries_only: Sequence[str] = (),
+    dedup: float = 0.0,
+    labels: Sequence[str] | None = None,
 ) -> Path:
     """Write the best `top_k` documents of every query to OUT/ranked.h5 (and OUT/run.trec); returns ranked.h5's path.
 
     Args:
-        queries, docs: dumps of one checkpoint, may be the same one; rows of the task's domains with the roles both and query, both and document.
+        queries, docs: of one checkpoint, may be the same. Of a dump, rows of the task's domains with the roles both and query, both and
+            document; of other vectors, all.
         out: folder for the results.
         task: `QUERYDOMAIN2DOCUMENTDOMAIN`, e.g. video2goods.
         top_k: results a query; capped at the number of documents.
         block_rows: documents held at a time; 0 for as many as make 512 MiB. Does not change the results.
         trec: write the TREC run as well.
         quiet: no message and no progress bar.
+        only: labels that a document must have, as `category=Fruit` (`evaluate.labels.Only`); others are not searched.
+        queries_only: likewise for queries.
+        dedup: cosine above which two documents of a list are one (`evaluate/dedup.py`); 0 = all are kept.
+        labels: labels to keep in ranked.h5 for numbers by category; default: category, where a side has it.
 
-    Raises ValueError for dumps of two checkpoints or two widths, and where a side has no rows.
+    Raises ValueError for vectors of two checkpoints or two widths, where a side has no rows, or none that a filter allows, and for a label
+    that neither side has.
     """
     query_domain, doc_domain = domains_of(task)
-    if queries.checkpoint != docs.checkpoint:
-        raise ValueError(
-            f"{queries.folder} was made by checkpoint {queries.checkpoint}, {docs.folder} by {docs.checkpoint}; embed both with one checkpoint"
-        )
-    if queries.dim != docs.dim:
-        raise ValueError(f"{queries.folder} has embeddings of width {queries.dim}, {docs.folder} of width {docs.dim}; embed both with one recipe")
+    asking = queries.side(QUERY_ROLES, query_domain) if isinstance(queries, Dump) else queries
+    searched = docs.side(DOCUMENT_ROLES, doc_domain) if isinstance(docs, Dump) else docs
+    _check_together(asking, searched, quiet)
     if top_k < 1 or block_rows < 0:
         raise ValueError(f"--top_k {top_k} --block_rows {block_rows}: at least 1 result, and 0 or more rows")
-    for dump, roles, domain, side in ((queries, QUERY_ROLES, query_domain, "queries"), (docs, DOCUMENT_ROLES, doc_domain, "documents")):
-        if not dump.count(roles, domain):
-            raise ValueError(f"{dump.folder} holds no {domain} {side}, which {task} needs; its domains are {', '.join(dump.domains)}")
-    number = docs.count(DOCUMENT_ROLES, doc_domain)
+    for source, side, domain, what in ((queries, asking, query_domain, "queries"), (docs, searched, doc_domain, "documents")):
+        if not len(side):
+            held = f"; its domains are {', '.join(source.domains)}" if isinstance(source, Dump) else ""
+            raise ValueError(f"{side.name} holds no {domain} {what}, which {task} needs{held}")
+    if filter_queries := Only.parse(queries_only):
+        asking = Chosen(asking, filter_queries)
+    if filter_docs := Only.parse(only):
+        searched = Chosen(searched, filter_docs)
+    number = len(searched)
     if number < top_k and not quiet:
         say(f"{task}: {number} documents are fewer than --top_k {top_k}, so every list holds all {number}")
-    scores, rows = _best(queries, docs, query_domain, doc_domain, min(top_k, number), block_rows, quiet)
-    used, ranks = _renumber(rows, number)
-    query_ids = queries.ids(QUERY_ROLES, query_domain)
-    doc_ids = docs.ids_at(used, DOCUMENT_ROLES, doc_domain)
+    k = min(top_k, number)
+    kept_labels = _kept_labels(asking, searched, labels)
+    scores, rows, folded = _lists(asking, searched, k, block_rows, dedup, Path(out), quiet)
+    used, ranks = _renumber(np.concatenate([rows.ravel(), folded.doc]) if len(folded.doc) else rows.ravel(), number)
+    ranks, folded = ranks[: rows.size].reshape(rows.shape), folded._replace(doc=ranks[rows.size :])
+    doc_ids = searched.ids_at(used)
     attributes = RankedAttributes(
         task,
         number,
-        docs.checkpoint,
-        queries_failed=queries.failed(QUERY_ROLES, query_domain),
-        docs_failed=docs.failed(DOCUMENT_ROLES, doc_domain),
+        searched.checkpoint if searched.checkpoint != UNKNOWN_CHECKPOINT else asking.checkpoint,
+        queries_failed=asking.failed,
+        docs_failed=searched.failed,
+        dedup=dedup,
+        only=str(filter_docs),
+        queries_only=str(filter_queries),
     )
     path = Path(out) / "ranked.h5"
-    searched = docs.id_blocks(DOCUMENT_ROLES, doc_domain)
     # An older run is taken away first, so that the two files never tell of two searches.
     path.with_name("run.trec").unlink(missing_ok=True)
-    write_ranked(path, query_ids, doc_ids, ranks, scores, searched, docs.id_bytes(DOCUMENT_ROLES, doc_domain), attributes)
+    query_ids = write_ranked(path, asking, searched, doc_ids, ranks, scores, attributes, folded, kept_labels)
     if trec:
         write_trec(path.with_name("run.trec"), query_ids, doc_ids, ranks, scores)
     if not quiet:
@@ -84,41 +116,102 @@ def domains_of(task: str) -> tuple[str, str]:
     return query_domain, doc_domain
 
 
-def _best(queries: Dump, docs: Dump, query_domain: str, doc_domain: str, k: int, block_rows: int, quiet: bool) -> tuple[np.ndarray, np.ndarray]:
-    """(scores float32 [Q, k], rows int64 [Q, k]) over all documents."""
+def _check_together(queries: Vectors, docs: Vectors, quiet: bool) -> None:
+    """Raise ValueError where the sides have two checkpoints or widths; say so where one does not tell its checkpoint."""
+    unknown = [side.name for side in (queries, docs) if side.checkpoint == UNKNOWN_CHECKPOINT]
+    if not unknown and queries.checkpoint != docs.checkpoint:
+        raise ValueError(
+            f"{queries.name} was made by checkpoint {queries.checkpoint}, {docs.name} by {docs.checkpoint}; embed both with one checkpoint"
+        )
+    if queries.dim != docs.dim:
+        raise ValueError(f"{queries.name} has embeddings of width {queries.dim}, {docs.name} of width {docs.dim}; embed both with one recipe")
+    if unknown and not quiet:
+        say(f"which checkpoint made {' and '.join(dict.fromkeys(unknown))} is not known; scores mean something only if one made both sides")
+
+
+def _kept_labels(queries: Vectors, docs: Vectors, wanted: Sequence[str] | None) -> list[str]:
+    known = sorted({*queries.label_keys(), *docs.label_keys()})
+    if missing := [key for key in wanted or () if key not in known]:
+        raise ValueError(f"--labels {missing[0]}: neither {queries.name} nor {docs.name} has it; known: {', '.join(known) or 'none'}")
+    return [key for key in ("category",) if key in known] if wanted is None else list(dict.fromkeys(wanted))
+
+
+def _lists(
+    queries: Vectors, docs: Vectors, k: int, block_rows: int, dedup: float, scratch: Path, quiet: bool
+) -> tuple[np.ndarray, np.ndarray, Folded]:
+    """(scores float32 [Q, k], rows int64 [Q, k], folded) over all documents; -inf and -1 where folding left a list shorter."""
     rows = block_rows or max(1, BLOCK_BYTES // (4 * docs.dim))
-    best = Best(np.concatenate([block for _, block in queries.blocks(QUERY_ROLES, rows, query_domain)]), k)
-    with progress(total=docs.count(DOCUMENT_ROLES, doc_domain), what="search", unit="doc", quiet=quiet) as bar:
-        for first, block in docs.blocks(DOCUMENT_ROLES, rows, doc_domain):
-            best.add(block, first)
-            bar.update(len(block))
-            del block
-    return best.result()
+    vectors = np.concatenate([block for _, block in queries.blocks(rows)])
+
+    def best_of(chosen: np.ndarray | slice, depth: int) -> tuple[np.ndarray, np.ndarray]:
+        best = Best(vectors[chosen], depth)
+        with progress(total=len(docs), what="search", unit="doc", quiet=quiet) as bar:
+            for first, block in docs.blocks(rows):
+                best.add(block, first)
+                bar.update(len(block))
+                del block
+        return best.result()
+
+    if dedup:
+        return distinct_lists(best_of, len(vectors), docs, k, dedup, scratch)
+    return *best_of(slice(None), k), NOTHING_FOLDED
 
 
 def _renumber(rows: np.ndarray, docs: int) -> tuple[np.ndarray, np.ndarray]:
-    """(the distinct `rows` [Q, K] in ascending order, int32 [Q, K] of their places in them), for rows of `docs` documents."""
+    """(the distinct `rows` [n] in ascending order, int32 [n] of their places in them), for rows of `docs` documents; -1 stays."""
     if docs > rows.size:
-        used, places = np.unique(rows, return_inverse=True)
-        return used, places.astype(np.int32).reshape(rows.shape)
-    # With more results than documents a table of all documents is the smaller one, and five times faster than sorting.
-    listed = np.zeros(docs, bool)
+        used = np.unique(rows)
+        used = used[used >= 0]
+        return used, np.where(rows >= 0, np.searchsorted(used, rows), -1).astype(np.int32)
+    # With more results than documents a table of all documents is the smaller one, and five times faster than sorting. A last entry is -1's.
+    listed = np.zeros(docs + 1, bool)
     listed[rows] = True
-    return np.flatnonzero(listed), (np.cumsum(listed, dtype=np.int32) - 1)[rows]
+    listed[-1] = False
+    places = np.cumsum(listed, dtype=np.int32) - 1
+    places[-1] = -1
+    return np.flatnonzero(listed), places[rows]
 
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the command line and search."""
+    from evaluate.dumps.opening import open_source  # here: programs that search dumps alone need no other form
+
     parser = CommandParser("python -m evaluate.search", __doc__)
-    parser.add_argument("--queries", required=True, metavar="DUMP", help="folder of the finished dump that holds the queries")
-    parser.add_argument("--docs", required=True, metavar="DUMP", help="folder of the finished dump that holds the documents (may be the same)")
+    parser.add_argument("--queries", required=True, metavar="DUMP", help="finished dump that holds the queries, a .npy, or text features")
+    parser.add_argument("--docs", required=True, metavar="DUMP", help="likewise for the documents (may be the same)")
+    parser.add_argument(
+        "--query_ids", metavar="FILE", help="id list of a .npy: .txt, an id a line, or .json (default: NAME.ids.txt and the like beside it)"
+    )
+    parser.add_argument("--doc_ids", metavar="FILE", help="likewise for the documents")
+    parser.add_argument("--converted", metavar="FOLDER", help="where text features become dumps (default: beside them, FILE.dump)")
     parser.add_argument("--task", required=True, help="QUERYDOMAIN2DOCUMENTDOMAIN, e.g. video2goods or goods2video")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where ranked.h5 and run.trec go")
     parser.add_argument("--top_k", type=int, default=1000, help="results a query, capped at the number of documents (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="LABEL=VALUE", help="search only documents with these labels, e.g. category=Fruit")
+    parser.add_argument("--queries_only", nargs="+", default=[], metavar="LABEL=VALUE", help="search only with queries with these labels")
+    parser.add_argument(
+        "--dedup", type=float, default=0.0, metavar="COSINE", help="of documents more alike than this keep the best-ranked, e.g. 0.98"
+    )
+    parser.add_argument("--labels", nargs="*", metavar="LABEL", help="labels to keep for numbers by category (default: category, where known)")
     parser.add_argument("--block_rows", type=int, default=0, help="documents held in memory at a time (default: 0, as many as make 512 MiB)")
     parser.add_argument("--no_trec", action="store_true", help="leave the TREC run file out")
     given = parser.parse_args(argv)
-    search(Dump(given.queries), Dump(given.docs), given.out, given.task, given.top_k, given.block_rows, trec=not given.no_trec)
+    query_domain, doc_domain = domains_of(given.task)
+    queries = open_source(given.queries, query_domain, given.query_ids, given.converted)
+    docs = open_source(given.docs, doc_domain, given.doc_ids, given.converted)
+    search(
+        queries,
+        docs,
+        given.out,
+        given.task,
+        given.top_k,
+        given.block_rows,
+        trec=not given.no_trec,
+        only=given.only,
+        queries_only=given.queries_only,
+        dedup=given.dedup,
+        labels=given.labels,
+    )
 
 
 if __name__ == "__main__":

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
-
-from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from launch.logs import is_main
 
@@ -28,17 +27,6 @@ class CommandParser(OneLineErrors, argparse.ArgumentParser):
         super().__init__(prog=prog, description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
-class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults in every line, the description as it stands."""
-
-
-class SettingsParser(OneLineErrors, ArgumentParser):
-    """jsonargparse's parser for a stage whose flags are the fields of dataclasses: YAML files too, no abbreviated flags, one-line errors."""
-
-    def __init__(self, prog: str = "", description: str | None = None, **rest: Any) -> None:
-        super().__init__(prog=prog, description=description, allow_abbrev=False, formatter_class=_HelpFormatter, **rest)
-
-
 def run_command(main: Callable[[list[str] | None], None]) -> None:
     """Run a stage's `main`; an error of use or of input (ValueError, OSError) becomes one line and exit code 2.
 
@@ -54,3 +42,16 @@ def run_command(main: Callable[[list[str] | None], None]) -> None:
         if is_main() or isinstance(error, OSError):
             print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def leave_at_once(message: str) -> NoReturn:
+    """Print `message` as the error and end this process with exit code 2, without Python's shutdown.
+
+    After a collective has failed the shutdown may never end: the interpreter waits for gloo's thread, which waits for the interpreter to
+    let go of a tensor. REELGOODS_TRACEBACK=1 shows where the error was raised.
+    """
+    if os.environ.get("REELGOODS_TRACEBACK"):
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(2)

@@ -115,6 +115,7 @@ class _Writer:
         }
         self._rows: list[np.ndarray] = []
         self._ids: list[str] = []
+        self._labels: list[dict[str, Any]] = []
         self._failures: list[tuple[str, str]] = []
 
     def _attributes(self, number: int) -> DumpAttributes:
@@ -130,11 +131,12 @@ class _Writer:
     def add(self, piece: EvaluationBatch, embeddings: np.ndarray) -> None:
         self._rows.append(embeddings)
         self._ids.extend(piece.ids)
+        self._labels.extend(piece.labels)
         self._failures.extend(piece.failures)
         if piece.last == self._shards.shards[piece.shard].samples:
             failed = [{"id": item, "reason": reason} for item, reason in self._failures]
-            write_dump_shard(self._path(piece.shard), self._rows, self._ids, self._attributes(piece.shard), failed)
-            self._rows, self._ids, self._failures = [], [], []
+            write_dump_shard(self._path(piece.shard), self._rows, self._ids, self._attributes(piece.shard), failed, self._labels)
+            self._rows, self._ids, self._labels, self._failures = [], [], [], []
 
 
 def embed_checkpoint(
@@ -163,7 +165,7 @@ def add_embedding_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", choices=["live", "ema"], default="live", help="the weights as trained, or their slow average (--trainer.ema_decay; default live)"
     )
-    parser.add_argument("--dtype", choices=["float32", "float16"], default="float32", help="of the embeddings in the dump (default float32)")
+    parser.add_argument("--dtype", choices=["float32", "float16"], default="float16", help="of the embeddings in the dump (default float16)")
 
 
 def add_forward_arguments(parser: argparse.ArgumentParser, *, batch_size: int) -> None:

@@ -29,7 +29,7 @@ from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
 from launch import distributed
-from launch.command import SettingsParser, run_command
+from launch.command import run_command
 from launch.logs import progress, say
 from pipeline.corpus import Corpus, open_corpus
 from pipeline.embed import ShardDealer, add_forward_arguments, start_embedding
@@ -39,6 +39,7 @@ from pipeline.featuring.settings import FeatureSettings
 from pipeline.pack import HELD_OUT
 from pipeline.precision import autocast, resolve_precision
 from pipeline.recipe import Packing, module_of, resolve
+from pipeline.settings_parser import SettingsParser
 from pipeline.shards import ShardSet
 from pipeline.sources import READERS
 from pipeline.stream import EvaluationBatch, evaluation_batches

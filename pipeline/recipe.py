@@ -158,7 +158,7 @@ class Evaluation:
     """retrieval tasks, query domain first"""
     batch_size: int = 64
     """items embedded at a time; batches never cross a shard"""
-    dtype: Literal["float16", "float32"] = "float32"
+    dtype: Literal["float16", "float32"] = "float16"
     """of the embeddings in a dump"""
 
 

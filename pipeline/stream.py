@@ -101,19 +101,20 @@ def training_batches(
 
 @dataclass(frozen=True)
 class EvaluationBatch:
-    """Some rows of one shard: `ids` of those that could be read, in order, their `batch` (None if none), and who failed and why."""
+    """Some rows of one shard: `ids` and `labels` of those that could be read, in order, their `batch` (None if none), and who failed and why."""
 
     shard: int
     first: int
     last: int
     ids: tuple[str, ...]
+    labels: tuple[dict[str, Any], ...]
     batch: Batch | None
     failures: tuple[tuple[str, str], ...]
 
     def pin_memory(self) -> EvaluationBatch:
         """The same with its tensors in pinned memory; the loader calls it where a GPU is fed."""
         batch = None if self.batch is None else {name: value.pin_memory() for name, value in self.batch.items()}
-        return EvaluationBatch(self.shard, self.first, self.last, self.ids, batch, self.failures)
+        return EvaluationBatch(self.shard, self.first, self.last, self.ids, self.labels, batch, self.failures)
 
 
 class EvaluationSamples(Dataset):
@@ -125,15 +126,18 @@ class EvaluationSamples(Dataset):
     def __getitem__(self, index: tuple[int, int, int]) -> EvaluationBatch:
         number, first, last = index
         shard = self._shards.shard(number)
-        rows, ids, failures = [], [], []
+        rows, ids, labels, failures = [], [], [], []
         for row in range(first, last):
             try:
-                rows.append(self._preparation.sample(shard.sample(row), None, None))
-                ids.append(shard.ids[row])
+                sample = shard.sample(row)
+                own = sample.record["labels"]
+                rows.append(self._preparation.sample(sample, None, None))
+                ids.append(sample.id)
+                labels.append(own)
             except (ValueError, OSError) as error:
                 failures.append((shard.ids[row], str(error)))
         batch = self._preparation.collate(rows) if rows else None
-        return EvaluationBatch(number, first, last, tuple(ids), batch, tuple(failures))
+        return EvaluationBatch(number, first, last, tuple(ids), tuple(labels), batch, tuple(failures))
 
 
 class _ShardRows:

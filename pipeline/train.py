@@ -16,7 +16,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from launch import distributed
-from launch.command import SettingsParser, run_command
+from launch.command import leave_at_once, run_command
 from launch.files import read_json
 from launch.logs import is_main, say
 from launch.seeds import seed_everything
@@ -25,6 +25,7 @@ from pipeline.corpus import Corpus, open_corpus
 from pipeline.item import CLIPS
 from pipeline.precision import resolve_precision
 from pipeline.recipe import Recipe, add_recipe_arguments, differences, from_dict, module_of, recipe_from, resolve
+from pipeline.settings_parser import SettingsParser
 from pipeline.shards import ShardSet
 from pipeline.sources import READERS
 from pipeline.trainer import Trainer
@@ -38,6 +39,8 @@ FIXED = (
 
 def train(recipe: Recipe, corpus: Corpus, out: Path, device: str, init: str | None) -> None:
     """Train `recipe` on the train split of `corpus`; checkpoints, logs and validation results appear below `out`.
+
+    Where another rank is gone or silent, this process says so and ends; the last checkpoint stands.
 
     Raises:
         ValueError: what is asked does not fit the data, the machine or the run that `out` holds already.
@@ -67,10 +70,32 @@ def train(recipe: Recipe, corpus: Corpus, out: Path, device: str, init: str | No
             f"{', '.join(f'{count:,} {domain}' for domain, count in shards.counts.items())}; "
             f"{distributed.world_size()} x {chosen.type}, {trainer.precision}, batch {recipe.stream.batch_size} x {recipe.trainer.accumulate}"
         )
-        state = trainer.fit()
+        try:
+            state = trainer.fit()
+        except RuntimeError as error:
+            if not _rank_lost(error):
+                raise
+            leave_at_once(_what_was_lost(error, trainer))
         say(f"done: {state.step} steps; {out}/checkpoints holds the latest{' and the best' if state.best_step is not None else ''} checkpoint")
     finally:
         distributed.stop()
+
+
+def _rank_lost(error: RuntimeError) -> bool:
+    """True where an exchange between ranks failed: torch has a class for NCCL's and the store's errors, gloo's say so in their words alone."""
+    return isinstance(error, torch.distributed.DistError) or "/gloo/" in str(error)
+
+
+def _what_was_lost(error: RuntimeError, trainer: Trainer) -> str:
+    said = str(error).splitlines()[0].rpartition("] ")[2]
+    silent = "timed out" in said.lower()
+    happened = f"did not answer for {trainer.recipe.trainer.timeout_s:g} s (--trainer.timeout_s)" if silent else "broke off the connection"
+    latest = trainer.checkpoints.latest()
+    goes_on = f"goes on from {latest}, which is whole" if latest is not None else "begins anew, since no checkpoint was written yet"
+    return (
+        f"rank {distributed.rank()} of {distributed.world_size()}: another rank {happened} after step {trainer.state.step}; see what that rank's "
+        f"log says and whether its node is reachable, then start the same command on every node: it {goes_on} ({said})"
+    )
 
 
 def _threads(recipe: Recipe) -> int:

@@ -7,6 +7,8 @@ import pytest
 from evaluate.dump import Dump
 from evaluate.embeddings import write_dump_shard
 from evaluate.ids import decode_ids
+from evaluate.labels import LabelValues
+from launch.files import read_json, write_json
 from tests.evaluate.dumps import attributes, write_dump
 
 
@@ -39,8 +41,8 @@ def test_rows_are_chosen_by_role_and_domain(tmp_path):
 def test_ids_of_single_rows_are_found(tmp_path):
     dump = Dump(write_dump(tmp_path, [("goods", np.zeros((20, 4)), [f"id{row}" for row in range(20)])], shard_rows=6))
 
-    assert decode_ids(dump.ids_at(np.array([0, 5, 6, 17, 19]))) == ["id0", "id5", "id6", "id17", "id19"]
-    assert decode_ids(dump.ids_at(np.array([], np.int64))) == []
+    assert decode_ids(dump.side().ids_at(np.array([0, 5, 6, 17, 19]))) == ["id0", "id5", "id6", "id17", "id19"]
+    assert decode_ids(dump.side().ids_at(np.array([], np.int64))) == []
 
 
 def test_a_folder_that_is_no_dump_is_named(tmp_path):
@@ -69,3 +71,33 @@ def test_a_shard_of_another_checkpoint_put_in_later_is_noticed(tmp_path):
 
     with pytest.raises(ValueError, match=r"checkpoint decaf.*has c0ffee"):
         list(dump.blocks())
+
+
+def test_the_manifest_of_packed_shards_is_told_from_that_of_a_dump(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"format_version": 1, "split": "test", "shards": []}')
+
+    with pytest.raises(ValueError, match=r"not that of a dump \(it lacks 'dim'\); give a folder that pipeline.embed wrote, not packed shards"):
+        Dump(tmp_path)
+
+
+def test_labels_of_a_side_are_those_of_its_shards(tmp_path):
+    rows, labels = np.zeros((2, 4)), {"a": {"brand": "Nami"}, "c": {"category": ["Tea"]}}
+    dump = Dump(write_dump(tmp_path, [("goods", rows, ["a", "b"]), ("video", rows, ["c", "d"])], labels=labels))
+
+    values = LabelValues()
+
+    assert dump.side(domain="goods").label_keys() == ["brand"] and dump.side().label_keys() == ["brand", "category"]
+    assert [codes.tolist() for codes in dump.side().label_blocks("category", values)] == [[-1, -1], [0, -1]]
+    assert values.texts == ['["Tea"]']
+
+
+def test_a_dump_of_a_program_without_labels_and_checksums_is_read(tmp_path):
+    write_dump(tmp_path, [("goods", np.ones((2, 4)), ["a", "b"])])
+    manifest = read_json(tmp_path / "manifest.json")
+    for shard in manifest["shards"]:
+        del shard["labels"], shard["checksum"]
+    write_json(tmp_path / "manifest.json", manifest)
+
+    dump = Dump(tmp_path)
+
+    assert dump.side().label_keys() == [] and dump.shards[0].checksum == "" and decode_ids(dump.ids()) == ["a", "b"]

@@ -10,6 +10,7 @@ import pytest
 from evaluate.dump import Dump
 from evaluate.embeddings import finish_dump, is_complete, read_attributes, write_dump_shard
 from evaluate.ids import decode_ids
+from evaluate.labels import LabelValues
 from tests.evaluate.dumps import attributes, write_dump
 
 IDS = ["1000001", "Ä pfel/100% 🍏", "商品42", "'\"<b>"]
@@ -41,22 +42,25 @@ def test_the_same_input_gives_the_same_bytes_in_one_piece_or_in_blocks(tmp_path)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
-def test_ids_and_failed_items_may_be_filled_in_while_the_blocks_are_made(tmp_path):
+def test_ids_labels_and_failed_items_may_be_filled_in_while_the_blocks_are_made(tmp_path):
     ids: list[str] = []
     failed: list[dict[str, str]] = []
+    labels: list[dict[str, str]] = []
 
     def blocks():
         ids.extend(["a", "b"])
         yield np.zeros((2, 4))
         failed.append({"id": "broken", "reason": "cut file"})
         ids.append("c")
+        labels.extend([{}, {"brand": "Nami"}, {}])
         yield np.zeros((1, 4))
 
-    write_dump_shard(tmp_path / "video-000000.h5", blocks(), ids, attributes("video"), failed)
+    write_dump_shard(tmp_path / "video-000000.h5", blocks(), ids, attributes("video"), failed, labels)
     manifest = finish_dump(tmp_path, ["video-000000"])
 
     assert decode_ids(Dump(tmp_path).ids()) == ["a", "b", "c"]
-    assert manifest["failed"] == 1 == Dump(tmp_path).failed()
+    assert [codes.tolist() for codes in Dump(tmp_path).side().label_blocks("brand", LabelValues())] == [[-1, 0, -1]]
+    assert manifest["failed"] == 1 == Dump(tmp_path).side().failed
     assert json.loads((tmp_path / "failed.jsonl").read_text()) == {"id": "broken", "shard": "video-000000", "reason": "cut file"}
 
 
@@ -151,6 +155,8 @@ def test_what_cannot_be_stored_is_refused_by_name(tmp_path):
     rows[1, 2] = 70000
     with pytest.raises(ValueError, match=r"row 1 \('b'\) is too large for float16; store float32"):
         write_dump_shard(path, rows, ["a", "b", "c"], attributes(dtype="float16"))
+    with pytest.raises(ValueError, match="3 embeddings but labels for 1"):
+        write_dump_shard(path, np.ones((3, 4)), ["a", "b", "c"], attributes(), labels=[{}])
     with pytest.raises(ValueError, match="3 embeddings but 2 ids"):
         write_dump_shard(path, np.ones((3, 4)), ["a", "b"], attributes())
     with pytest.raises(ValueError, match=r"shape \[3, 5\] from row 0 on, where rows have width 4"):

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from evaluate.ground_truth import read_ground_truth, released_id
+from evaluate import ground_truth
+from evaluate.ground_truth import GroundTruth, read_ground_truth, released_id
 
 
 def test_the_released_form_is_read(tmp_path):
@@ -73,3 +75,18 @@ def test_the_real_files_of_the_release_layout_are_read(test_data):
 
     assert len(video2goods.relevant) == 67 and video2goods.relevant["3000003"] == ("1000001",)
     assert len(goods2video.relevant) == 60 and goods2video.relevant["1000001"] == ("3000003", "3000006")
+
+
+def test_many_lines_are_gathered_as_a_dict_of_dicts_would(monkeypatch):
+    monkeypatch.setattr(ground_truth, "LINES_AT_ONCE", 7)
+    draw = np.random.default_rng(0)
+    pairs = [(f"v{draw.integers(40)}", [f"g{'é' * (row % 2)}{row}" for row in draw.integers(0, 30, draw.integers(0, 5))]) for _ in range(100)]
+
+    truth = GroundTruth.of_pairs(pairs)
+
+    slow: dict[str, dict[str, None]] = {}
+    for query, ids in pairs:
+        slow.setdefault(query, {}).update(dict.fromkeys(ids))
+    assert list(truth.relevant.items()) == [(query, tuple(ids)) for query, ids in slow.items()]
+    assert truth.counts.tolist() == [len(ids) for ids in slow.values()]
+    assert "v99" not in truth.relevant and truth.relevant.get("a query longer than any other", ("none",)) == ("none",)

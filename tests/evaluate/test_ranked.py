@@ -1,24 +1,13 @@
 from __future__ import annotations
 
-from urllib.parse import unquote
-
+import h5py
 import numpy as np
 import pytest
-import pytrec_eval
 
+from evaluate import ranked as module
 from evaluate.ids import decode_ids, encode_ids
-from evaluate.ranked import Ranked, RankedAttributes, write_ranked, write_trec
-from tests.evaluate.dumps import write_lists
-
-
-def plain_trec(queries, documents, ranks, scores):
-    """The slow obvious writer, scores with nine decimals."""
-    lines = []
-    for query, own_ranks, own_scores in zip(queries, ranks, scores):
-        for place, (row, score) in enumerate(zip(own_ranks, own_scores), 1):
-            if row >= 0:
-                lines.append(f"{query} Q0 {documents[row]} {place} {score:.9f} reelgoods\n")
-    return "".join(lines)
+from evaluate.ranked import Ranked, RankedAttributes, write_ranked
+from tests.evaluate.dumps import Ids, write_lists
 
 
 def test_lists_come_back_as_they_were_written(tmp_path):
@@ -28,7 +17,8 @@ def test_lists_come_back_as_they_were_written(tmp_path):
 
     assert decode_ids(again.query_ids) == ["v1", "视频 2"] and decode_ids(again.doc_ids) == ["g3", "g1", "g2"]
     assert (again.queries, again.depth) == (2, 2)
-    np.testing.assert_array_equal(again.ranks(), [[0, 1], [2, -1]])
+    [(first, ranks, folded)] = again.blocks()
+    assert first == 0 and ranks.tolist() == [[0, 1], [2, -1]] and len(folded.query) == 0
     ranks, scores = again.lists([1], 1)
     assert ranks.tolist() == [[2]] and scores[0, 0] == np.float32(0.9)
     assert [decode_ids(ids) for ids in again.searched_ids(rows=3)] == [["g1", "g2", "g3"], ["商品4"]]
@@ -40,7 +30,7 @@ def test_an_id_that_stands_twice_is_refused(tmp_path):
     ranks, scores = np.array([[0, 1]]), np.array([[0.5, 0.5]])
 
     with pytest.raises(ValueError, match="two documents have the id 'g1'"):
-        write_ranked(tmp_path / "ranked.h5", encode_ids(["v"]), encode_ids(["g1", "g1"]), ranks, scores, [], 2, about)
+        write_ranked(tmp_path / "ranked.h5", Ids(["v"]), Ids(["g1", "g1"]), encode_ids(["g1", "g1"]), ranks, scores, about)
 
     assert not (tmp_path / "ranked.h5").exists()
 
@@ -53,41 +43,41 @@ def test_a_file_that_is_not_there_or_no_ranked_list_is_named(tmp_path):
         Ranked(tmp_path / "ranked.h5")
 
 
-def test_the_trec_run_is_that_of_the_plain_writer(tmp_path):
-    draw = np.random.default_rng(0)
-    queries, documents = [f"v{row}" for row in range(300)], [str(10**row) for row in range(12)]
-    ranks = np.array([draw.permutation(12) for _ in queries])
-    ranks[::5, 9:] = -1
-    scores = np.sort(draw.uniform(-1, 1, ranks.shape).astype(np.float32))[:, ::-1]
-    scores[0, :3] = [1, 0.9999999, 1e-9]
+@pytest.mark.parametrize("block_bytes", [1, 16, 1 << 24])
+def test_lists_and_what_was_folded_into_them_come_in_blocks(tmp_path, monkeypatch, block_bytes):
+    monkeypatch.setattr(module, "BLOCK_BYTES", block_bytes)
+    lists = {f"v{row}": ["a", "b"] if row % 2 else ["b", "a"] for row in range(5)}
+    folded = [("v3", "c", "a"), ("v0", "c", "b"), ("v0", "d", "a")]
+    ranked = write_lists(tmp_path / "ranked.h5", lists, list("abcd"), folded=folded)
 
-    write_trec(tmp_path / "run.trec", encode_ids(queries), encode_ids(documents), ranks, scores)
+    blocks = list(ranked.blocks())
 
-    assert (tmp_path / "run.trec").read_text() == plain_trec(queries, documents, ranks, scores)
-
-
-@pytest.mark.parametrize("scale", [1e-12, 1e-5, 0.003, 0.2, 7.0, 42.0, 999.0, 5e4, 1e12, 0.0])
-def test_scores_of_any_size_keep_their_value_and_order(tmp_path, scale):
-    scores = (np.linspace(1, -1, 50, dtype=np.float32) * np.float32(scale)).reshape(1, -1)
-
-    write_trec(tmp_path / "run.trec", encode_ids(["v"]), encode_ids(map(str, range(50))), np.arange(50).reshape(1, -1), scores)
-
-    columns = [line.split() for line in (tmp_path / "run.trec").read_text().splitlines()]
-    assert [int(rank) for _, _, _, rank, _, _ in columns] == list(range(1, 51))
-    written = np.array([float(score) for _, _, _, _, score, _ in columns])
-    np.testing.assert_allclose(written, scores[0], rtol=1e-6, atol=scale * 1e-8)
-    assert (np.diff(written) <= 0).all()
+    np.testing.assert_array_equal(np.concatenate([block.ranks for block in blocks]), ranked.lists(range(5), 2)[0])
+    names = ranked.doc_ids.astype(str)
+    seen = [
+        (block.first + query, names[doc], names[block.ranks[query, place]])
+        for block in blocks
+        for query, doc, place in zip(block.folded.query.tolist(), block.folded.doc, block.folded.place)
+    ]
+    assert sorted(seen) == [(0, "c", "b"), (0, "d", "a"), (3, "c", "a")]
+    assert names[ranked.folded(3).doc].tolist() == ["c"] and ranked.folded(3).place.tolist() == [0] and len(ranked.folded(1).doc) == 0
 
 
-def test_the_trec_run_is_read_by_pytrec_eval_and_odd_ids_survive(tmp_path):
-    lists = {"video 1": ["50% off", "a\u3000b", "naïve"], "v\u00a02": ["plain", "tab\there", "%20"]}
-    ranked = write_lists(tmp_path / "ranked.h5", lists, [item for ids in lists.values() for item in ids])
-    ranks, scores = ranked.lists([0, 1], 3)
+def test_labels_of_both_sides_are_kept_with_one_numbering(tmp_path):
+    labels = {"category": ({"v1": "Fruit", "v2": None}, {"g1": "Tea", "g2": "Fruit"})}
+    ranked = write_lists(tmp_path / "ranked.h5", {"v1": ["g1"], "v2": ["g2"]}, ["g1", "g2", "g3"], labels=labels)
 
-    write_trec(tmp_path / "run.trec", ranked.query_ids, ranked.doc_ids, ranks, scores)
+    assert ranked.label_keys() == ["category"] and ranked.label_values("category") == ['"Fruit"', '"Tea"']
+    assert ranked.query_label("category").tolist() == [0, -1]
+    assert [codes.tolist() for codes in ranked.searched_label("category", rows=2)] == [[1, 0], [-1]]
 
-    with open(tmp_path / "run.trec") as file:
-        run = pytrec_eval.parse_run(file)
-    found = {unquote(query): [unquote(item) for item in sorted(own, key=own.get, reverse=True)] for query, own in run.items()}
-    assert found == lists
-    assert " naïve " in (tmp_path / "run.trec").read_text()
+
+def test_a_file_of_a_program_without_folding_and_labels_is_read(tmp_path):
+    write_lists(tmp_path / "ranked.h5", {"v1": ["g1"]}, ["g1"])
+    with h5py.File(tmp_path / "ranked.h5", "r+") as file:
+        for name in ("dedup", "only", "queries_only"):
+            del file.attrs[name]
+
+    old = Ranked(tmp_path / "ranked.h5")
+
+    assert old.attributes == RankedAttributes("video2goods", 1, "c0ffee") and old.label_keys() == []

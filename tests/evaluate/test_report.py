@@ -2,16 +2,23 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+import pytrec_eval
 
+from evaluate.dump import Dump
 from evaluate.examples import pick
 from evaluate.ground_truth import GroundTruth
 from evaluate.judged import judge
+from evaluate.judged_file import read_judged
+from evaluate.ranked import Ranked
 from evaluate.report import main, report, shown
+from evaluate.search import search
 from tests.evaluate.cards import TRUTH, little_result, write_cards
-from tests.evaluate.dumps import write_lists
+from tests.evaluate.dumps import write_dump, write_lists
 
 
 class Elements(HTMLParser):
@@ -125,3 +132,92 @@ def test_the_command_reads_released_spelling_and_says_the_numbers(tmp_path, caps
     assert "video2goods: recall@1 0.1250  recall@12 0.7500  hit@1 0.2500" in said
     assert "4 of 5 queries, 15 documents" in said
     assert set(json.loads((tmp_path / "out" / "metrics.json").read_text())) >= {"recall@1", "recall@12"}
+
+
+KINDS = {document: ["Food", "Fruit"] if number < 6 else ["Home"] for number, document in enumerate([f"g{row}" for row in range(15)])}
+
+
+def test_numbers_have_intervals_also_by_category(tmp_path):
+    order = {"v1": [f"g{row}" for row in range(12)], "v2": [f"g{row}" for row in range(3, 15)], "v3": [f"g{row}" for row in range(12)]}
+    ranked = write_lists(tmp_path / "ranked.h5", order, list(KINDS), labels={"category": ({}, KINDS)})
+    truth = GroundTruth.of_pairs([("v1", ["g1"]), ("v2", ["g14", "g4"]), ("v3", ["g7"])])
+
+    values = report(ranked, truth, tmp_path, resamples=200)
+
+    assert read_judged(tmp_path / "judged.h5").found.relevant.tolist() == [1, 2, 1]
+    assert json.loads((tmp_path / "metrics.json").read_text()) == values
+    assert values["intervals"].keys() == {name for name in values if "@" in name} | {"map", "mrr", "median_rank"}
+    for name, (low, high) in values["intervals"].items():
+        assert low <= values[name] <= high and (low < high or values[name] in (0, 1)), name
+    by = values["by"]
+    assert (by["label"], by["of"], by["queries_without"]) == ("category", "relevant documents", 0)
+    assert {name: own["queries"] for name, own in by["groups"].items()} == {"Food": 2, "Home": 2}
+    assert by["groups"]["Food"]["recall@5"] == pytest.approx((1 + 1 / 2) / 2) and by["groups"]["Home"]["intervals"]["recall@5"] == [0, 0.5]
+    page = (tmp_path / "report.html").read_text()
+    assert re.findall('data-group="(.*?)"', page) == ["Food", "Home"] and "95 % of 200 resamples" in page
+
+
+def test_intervals_and_categories_are_left_out_on_request(tmp_path):
+    ranked = write_lists(tmp_path / "ranked.h5", {"v1": list(KINDS)}, list(KINDS), labels={"category": ({}, KINDS)})
+
+    values = report(ranked, GroundTruth.of_pairs([("v1", ["g1"])]), tmp_path, by="", resamples=0)
+
+    assert not {"by", "intervals", "resamples"} & values.keys()
+    assert "resamples" not in (tmp_path / "report.html").read_text()
+    with pytest.raises(ValueError, match="--resamples -1: 0"):
+        report(ranked, GroundTruth.of_pairs([("v1", ["g1"])]), tmp_path, resamples=-1)
+
+
+def test_a_document_that_stands_for_a_relevant_one_is_shown_as_a_hit(tmp_path):
+    listed = [document for document in KINDS if document != "g2"]
+    ranked = write_lists(tmp_path / "ranked.h5", {"v1": listed}, list(KINDS), folded=[("v1", "g2", "g1")])
+
+    values = report(ranked, GroundTruth.of_pairs([("v1", ["g2"])]), tmp_path, cutoffs=[1, 2], resamples=0)
+
+    assert (values["recall@1"], values["recall@2"], values["median_rank"], values["dedup"]) == (0, 1, 2, 0.98)
+    page = (tmp_path / "report.html").read_text()
+    assert "stands for g2" in page and "rank 2, as g1" in page and "First relevant at rank 2" in page
+    assert re.findall(r'data-doc-id="(g\d)" data-rank="(\d)" data-hit="true"', page) == [("g1", "2"), ("g2", "2")]
+
+
+def test_what_a_search_was_narrowed_to_is_said(tmp_path):
+    labels = {f"g{row}": {"category": ["Food"] if row < 12 else ["Home"]} for row in range(20)}
+    rows = np.random.default_rng(0).standard_normal((22, 4))
+    sides = [("goods", rows[:20], list(labels)), ("video", rows[20:], ["v0", "v1"])]
+    dump = Dump(write_dump(tmp_path / "dump", sides, labels=labels))
+    ranked = Ranked(search(dump, dump, tmp_path, "video2goods", only=["category=Food"]))
+    truth = GroundTruth.of_pairs([("v0", ["g3", "g15"]), ("v1", ["g16"])])
+
+    strict, searched = (report(ranked, truth, tmp_path, searched_only=flag) for flag in (False, True))
+
+    assert (strict["only"], strict["docs"], strict["queries_evaluated"], strict["recall@10"]) == ("category=Food", 12, 2, strict["recall@10"])
+    assert searched["queries_evaluated"] == 1 and searched["recall@10"] == 4 * strict["recall@10"]
+    assert strict["relevant_not_in_docs"] == searched["relevant_not_in_docs"] == 2
+    assert "documents with category=Food alone" in (tmp_path / "report.html").read_text()
+
+
+def test_ties_are_broken_as_trec_eval_does_where_ids_come_in_falling_order(tmp_path):
+    # Our ties go by row, trec_eval's by id, descending: with falling ids both order alike, and all numbers agree, from files to files.
+    draw = np.random.default_rng(0)
+    goods, videos = draw.integers(-1, 2, (90, 3)).astype(np.float32), draw.integers(-1, 2, (40, 3)).astype(np.float32)
+    ids = [f"g{row:02d}" for row in range(90)][::-1]
+    dump = Dump(write_dump(tmp_path / "dump", [("goods", goods, ids), ("video", videos, [f"v{row}" for row in range(40)])], shard_rows=31))
+    truth = {f"v{row}": [f"g{own:02d}" for own in draw.permutation(90)[: draw.integers(0, 6)]] for row in range(40)}
+    ranked = Ranked(search(dump, dump, tmp_path, "video2goods", 60))
+
+    values = report(ranked, GroundTruth.of_pairs(truth.items()), tmp_path, cutoffs=[1, 5, 10, 30, 60], resamples=0)
+
+    with open(tmp_path / "run.trec") as file:
+        run = pytrec_eval.parse_run(file)
+    assert max(Counter(next(iter(run.values())).values()).values()) > 5, "without ties nothing is tried"
+    qrels = {query: dict.fromkeys(own, 1) for query, own in truth.items() if own}
+    wanted = {"recall.1,5,10,30,60", "success.1,5,10", "recip_rank", "map", "ndcg_cut.10"}
+    theirs = pytrec_eval.RelevanceEvaluator(qrels, wanted).evaluate(run)
+    names = {"recall@": "recall_", "hit@": "success_", "ndcg@": "ndcg_cut_", "mrr": "recip_rank", "map": "map"}
+    compared = 0
+    for name, value in values.items():
+        if start := next((own for own in names if name.startswith(own)), ""):
+            assert value == pytest.approx(np.mean([own[name.replace(start, names[start])] for own in theirs.values()])), name
+            compared += 1
+    assert compared == 5 + 3 + 3
+    assert values["median_rank"] == np.median([1 / own["recip_rank"] if own["recip_rank"] else 61 for own in theirs.values()])

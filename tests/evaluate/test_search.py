@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from evaluate.dump import Dump
+from evaluate.dumps.array import ArrayVectors
 from evaluate.embeddings import finish_dump, write_dump_shard
 from evaluate.ids import decode_ids
 from evaluate.ranked import Ranked
@@ -18,7 +19,10 @@ from tests.evaluate.dumps import attributes, write_dump
 def lists_of(ranked: Ranked) -> dict[str, list[str]]:
     """Query id -> document ids, best first."""
     documents = decode_ids(ranked.doc_ids)
-    return {query: [documents[row] for row in own] for query, own in zip(decode_ids(ranked.query_ids), ranked.ranks())}
+    return {
+        query: [documents[row] for row in own]
+        for query, own in zip(decode_ids(ranked.query_ids), ranked.lists(range(ranked.queries), ranked.depth)[0])
+    }
 
 
 def random_rows(rows: int, dim: int = 8, seed: int = 0) -> np.ndarray:
@@ -117,10 +121,125 @@ def test_a_wrong_folder_is_one_line_and_exit_code_2(tmp_path):
     assert line.startswith(f"error: {tmp_path}: no manifest.json; the dump is unfinished, run embed again")
 
 
+def goods_and_videos(folder: Path, **changes: object) -> Dump:
+    """Thirty goods - bread, fruit and fruit again, odd ones of a brand - and four videos, of which one is of bread."""
+    labels = {f"g{row}": {"category": ["Food", "Fruit" if row % 3 else "Bread"], **({"brand": "Nami"} if row % 2 else {})} for row in range(30)}
+    labels |= {f"v{row}": {"category": ["Food", "Bread" if row == 1 else "Fruit"]} for row in range(4)}
+    sides = [("goods", random_rows(30), [f"g{row}" for row in range(30)]), ("video", random_rows(4, seed=1), [f"v{row}" for row in range(4)])]
+    return Dump(write_dump(folder, sides, labels=labels, **changes))
+
+
+def test_a_search_among_some_labels_is_a_search_of_a_corpus_of_those(tmp_path):
+    dump = goods_and_videos(tmp_path / "dump")
+
+    ranked = Ranked(search(dump, dump, tmp_path / "out", "video2goods", 5, only=["category=Fruit", "brand=Nami"], queries_only=["category=Food"]))
+
+    chosen = [row for row in range(30) if row % 3 and row % 2]
+    scores = random_rows(4, seed=1) @ random_rows(30)[chosen].T
+    assert lists_of(ranked) == {f"v{row}": [f"g{chosen[other]}" for other in np.argsort(-own)[:5]] for row, own in enumerate(scores)}
+    assert [decode_ids(ids) for ids in ranked.searched_ids()] == [[f"g{row}" for row in chosen]]
+    assert (ranked.attributes.docs, ranked.attributes.only, ranked.attributes.queries_only) == (10, "category=Fruit brand=Nami", "category=Food")
+    assert list(lists_of(Ranked(search(dump, dump, tmp_path / "out", "video2goods", queries_only=["category=Bread"])))) == ["v1"]
+    with pytest.raises(ValueError, match="none of 30 items passes the filter category=Tea"):
+        search(dump, dump, tmp_path / "out", "video2goods", only=["category=Tea"])
+
+
+def test_the_category_of_both_sides_is_kept_and_other_labels_on_request(tmp_path):
+    dump = goods_and_videos(tmp_path / "dump")
+
+    plain = Ranked(search(dump, dump, tmp_path / "plain", "video2goods"))
+    asked = Ranked(search(dump, dump, tmp_path / "asked", "video2goods", labels=["brand"]))
+
+    assert (plain.label_keys(), asked.label_keys()) == (["category"], ["brand"])
+    values = plain.label_values("category")
+    assert [values[code] for code in plain.query_label("category")] == [f'["Food", "{"Bread" if row == 1 else "Fruit"}"]' for row in range(4)]
+    assert np.concatenate(list(asked.searched_label("brand"))).tolist() == [0 if row % 2 else -1 for row in range(30)]
+    assert asked.query_label("brand").tolist() == [-1] * 4
+    with pytest.raises(ValueError, match=r"--labels colour: neither .* nor .* has it; known: brand, category"):
+        search(dump, dump, tmp_path / "out", "video2goods", labels=["colour"])
+
+
+def test_near_identical_documents_are_folded_into_the_best_ranked(tmp_path):
+    goods = np.concatenate([random_rows(20), random_rows(20) * 1.5]).astype(np.float32)
+    sides = [("goods", goods, [f"g{row}" for row in range(40)]), ("video", random_rows(3, seed=1), ["v0", "v1", "v2"])]
+    dump = Dump(write_dump(tmp_path / "dump", sides))
+
+    ranked = Ranked(search(dump, dump, tmp_path / "out", "video2goods", 12, dedup=0.98))
+
+    for query, (name, own) in enumerate(lists_of(ranked).items()):
+        scores = random_rows(3, seed=1)[query] @ goods.T
+        walked: list[int] = []
+        folded = {}
+        for row in np.argsort(-scores):
+            twin = next((other for other in walked if other % 20 == row % 20), None)
+            if len(walked) == 12:
+                break
+            if twin is None:
+                walked.append(row)
+            else:
+                folded[f"g{row}"] = walked.index(twin)
+        assert own == [f"g{row}" for row in walked], name
+        gone = ranked.folded(query)
+        assert dict(zip(decode_ids(ranked.doc_ids[gone.doc]), gone.place.tolist())) == folded
+    assert ranked.attributes.dedup == 0.98 and ranked.depth == 12
+    assert len((tmp_path / "out" / "run.trec").read_text().splitlines()) == 36
+
+
+def test_lists_that_folding_left_short_are_padded(tmp_path):
+    goods = np.repeat(np.eye(2, 8), 3, axis=0).astype(np.float32)
+    dump = Dump(write_dump(tmp_path / "dump", [("goods", goods, [f"g{row}" for row in range(6)]), ("video", random_rows(1), ["v"])]))
+
+    ranked = Ranked(search(dump, dump, tmp_path / "out", "video2goods", dedup=0.9))
+
+    ranks, _ = ranked.lists([0], 6)
+    assert (ranks >= 0).sum() == 2 and len(ranked.folded(0).doc) == 4 and len(ranked.doc_ids) == 6
+    assert len((tmp_path / "out" / "run.trec").read_text().splitlines()) == 2
+
+
+def write_sources(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The same thirty goods and eleven videos as goods.npy with ids, and videos.txt; returns both."""
+    goods, videos = random_rows(30), random_rows(11, seed=1)
+    np.save(folder / "goods.npy", goods)
+    (folder / "goods.ids.txt").write_text("".join(f"g{row}\n" for row in range(30)))
+    lines = (f"v{row}\t{','.join(repr(float(value)) for value in own)}\n" for row, own in enumerate(videos))
+    (folder / "videos.txt").write_text("".join(lines))
+    return goods, videos
+
+
+def test_arrays_and_text_features_are_searched_as_a_dump_is(tmp_path, capsys):
+    goods, videos = write_sources(tmp_path)
+    ids = [f"g{row}" for row in range(30)], [f"v{row}" for row in range(11)]
+    dump = Dump(write_dump(tmp_path / "dump", [("goods", goods, ids[0]), ("video", videos, ids[1])], checkpoint="unknown"))
+    search(dump, dump, tmp_path / "a", "video2goods", 7)
+
+    flags = {"--queries": tmp_path / "videos.txt", "--docs": tmp_path / "goods.npy", "--task": "video2goods", "--out": tmp_path / "b"}
+    main([str(text) for pair in flags.items() for text in pair] + ["--top_k", "7", "--block_rows", "4"])
+
+    for name in ("ranked.h5", "run.trec"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert "which checkpoint made" in capsys.readouterr().out
+
+
+def test_an_array_may_be_searched_beside_a_dump_of_a_known_checkpoint(tmp_path, capsys):
+    goods, videos = write_sources(tmp_path)
+    dump = Dump(write_dump(tmp_path / "dump", [("video", videos, [f"v{row}" for row in range(11)])]))
+
+    ranked = Ranked(search(dump, ArrayVectors(tmp_path / "goods.npy"), tmp_path / "out", "video2goods"))
+
+    assert ranked.attributes.checkpoint == "c0ffee"
+    assert f"which checkpoint made {tmp_path / 'goods.npy'} is not known" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"dump has embeddings of width 8, .*narrow.npy of width 5"):
+        np.save(tmp_path / "narrow.npy", goods[:, :5])
+        search(dump, ArrayVectors(tmp_path / "narrow.npy", tmp_path / "goods.ids.txt"), tmp_path / "out", "video2goods")
+    with pytest.raises(ValueError, match=r"goods.npy: the filter category=Fruit needs the label category; it holds no labels"):
+        search(dump, ArrayVectors(tmp_path / "goods.npy"), tmp_path / "out", "video2goods", only=["category=Fruit"])
+
+
 PEAK = """
 import sys
 from pathlib import Path
 from evaluate.dump import Dump
+from evaluate.dumps.array import ArrayVectors
 from evaluate.search import search
 dump = Dump(sys.argv[1])
 search(dump, dump, sys.argv[2], "video2goods", 50, block_rows=int(sys.argv[3]))

@@ -20,6 +20,7 @@ from launch.seeds import seed_everything
 from pipeline.pack import pack
 from pipeline.recipe import Optim, Recipe, Trainer, resolve
 from pipeline.recipes.mqmc.build import build
+from pipeline.recipes.mqmc.settings import MQMCSettings
 from pipeline.recipes.mqmc.system import MQMC
 from pipeline.shards import Sample, ShardSet
 from pipeline.trainer import Trainer as Run
@@ -76,12 +77,12 @@ def sample(shards: ShardSet, domain: str, id: str) -> Sample:
 
 
 def recipe(steps: int, trainer: dict[str, Any] | None = None, **system: Any) -> Recipe:
-    """mqmc:smoke at a size that takes a moment: batches of 12 pairs."""
+    """MQMC at a size that takes a moment: batches of 12 pairs, no dropout."""
     smoke = resolve("mqmc:smoke")
     sizes = {"dim": 8, "width": 16, "hidden": 12, "queue_size": 6, "momentum": 0.9, "batch_norm": "synchronised"}
     return dataclasses.replace(
         smoke,
-        system=dataclasses.replace(smoke.system, **{**sizes, **system}),
+        system=MQMCSettings(**{**sizes, **system}),
         stream=dataclasses.replace(smoke.stream, batch_size=12, workers=0),
         # A large eps: Adam divides a gradient that is nothing but rounding by its own size, which makes steps of rounding errors.
         optim=Optim(lr=0.01, eps=0.01, schedule="constant"),

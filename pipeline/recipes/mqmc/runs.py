@@ -37,11 +37,12 @@ def released() -> Recipe:
 
 
 def smoke() -> Recipe:
-    """The same shape for a few hundred pairs on one CPU: small towers, small queues, a minute."""
+    """The same shape for a few hundred pairs on one CPU: small towers, small queues, a minute. Against learning the pairs by heart features are
+    left out, the temperature is higher, and vision of clips and goods is contrasted more."""
     return replace(
         real(),
         name="mqmc:smoke",
-        system=MQMCSettings(dim=128, width=256, hidden=256, queue_size=64, momentum=0.99),
+        system=MQMCSettings(dim=128, width=256, hidden=256, queue_size=64, momentum=0.99, temperature=0.15, cross_weight=1.0, dropout=0.3),
         packing=Packing(shard_samples=256, vocab_size=0),
         stream=Stream(batch_size=64, policy="pairs", workers=1),
         optim=Optim(name="adamw", lr=1e-3, weight_decay=0.01, schedule="cosine", warmup_steps=20),

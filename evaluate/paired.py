@@ -1,0 +1,112 @@
+"""Two results over the same queries, side by side: every metric's difference, its interval, its p-value, and the queries that changed most.
+
+Legend: E queries that both have judged, M metrics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluate.ground_truth import GroundTruth
+from evaluate.ids import IdTable
+from evaluate.judged import judge
+from evaluate.judged_file import JudgedFile, judged_of, read_judged
+from evaluate.metrics import CUTOFFS
+from evaluate.per_query import PerQuery, per_query
+from evaluate.ranked import Ranked
+from evaluate.resample import bootstrap_difference, randomisation_test
+
+CONFIDENCE = 0.95
+LOWER_IS_BETTER = ("median_rank",)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """a and b: the metrics of the E queries in the same order; `rows` of each are rows of that side's lists. ids: theirs, UTF-8 bytes.
+
+    only_a, only_b: how many evaluated queries one side alone has; they are left out.
+    """
+
+    ids: np.ndarray
+    a: PerQuery
+    b: PerQuery
+    only_a: int
+    only_b: int
+
+
+def open_result(folder: str | Path, truth: GroundTruth | None = None) -> JudgedFile:
+    """What evaluate.report found in the result folder `folder`: its judged.h5, or its ranked.h5 judged by `truth` where one is given.
+
+    Raises ValueError where neither is to be had.
+    """
+    folder = Path(folder)
+    if truth is not None:
+        ranked = Ranked(folder / "ranked.h5")
+        return judged_of(ranked, judge(ranked, truth), "")
+    if not (folder / "judged.h5").is_file():
+        raise ValueError(f"{folder}: no judged.h5, which evaluate.report writes; report again, or give --ground_truth and it is made of ranked.h5")
+    return read_judged(folder / "judged.h5")
+
+
+def pair(a: JudgedFile, b: JudgedFile, names: tuple[str, str]) -> Paired:
+    """The queries that both have evaluated, by id; `names` are what messages call the two.
+
+    Raises ValueError for two tasks, two ground truths, or no query in common.
+    """
+    if a.attributes.task != b.attributes.task:
+        raise ValueError(f"{names[0]} is of {a.attributes.task}, {names[1]} of {b.attributes.task}: compare two results of one task")
+    docs, depth = (min(getattr(side.attributes, name) for side in (a, b)) for name in ("docs", "depth"))
+    cutoffs = [k for k in (1, 5, *CUTOFFS) if k <= min(docs, depth)]
+    ours, theirs = (per_query(side.found, side.attributes.docs, cutoffs) for side in (a, b))
+    ids, other_ids = a.query_ids[ours.rows], b.query_ids[theirs.rows]
+    places = IdTable(other_ids).places(ids)
+    common = np.flatnonzero(places >= 0)
+    if not len(common):
+        raise ValueError(f"no query is in both: {names[0]} has {ids[0].decode()!r} and others, {names[1]} {other_ids[0].decode()!r} and others")
+    ours, theirs = ours.at(common), theirs.at(places[common])
+    relevant = a.found.relevant[ours.rows], b.found.relevant[theirs.rows]
+    if len(differ := np.flatnonzero(relevant[0] != relevant[1])):
+        query = ids[common][differ[0]].decode()
+        raise ValueError(
+            f"two ground truths: query {query!r} has {relevant[0][differ[0]]} relevant documents in {names[0]}, {relevant[1][differ[0]]} in "
+            f"{names[1]} ({len(differ)} such queries); report both with one, and with the same --searched_only"
+        )
+    return Paired(ids[common], ours, theirs, len(ids) - len(common), len(other_ids) - len(common))
+
+
+def differences(paired: Paired, resamples: int, tosses: int, seed: int) -> dict[str, dict[str, Any]]:
+    """{metric: {"a", "b", "difference" (b - a), "interval" (bootstrap, 95 %), "p" (paired randomisation test)}}.
+
+    Args:
+        resamples: draws of the queries behind the intervals.
+        tosses: of the randomisation test.
+    """
+    a, b = paired.a.metrics(), paired.b.metrics()
+    intervals = bootstrap_difference(paired.a, paired.b, resamples, seed, CONFIDENCE)
+    p = randomisation_test(paired.a, paired.b, tosses, seed)
+    return {
+        name: {"a": a[name], "b": b[name], "difference": b[name] - a[name], "interval": list(intervals[name]), "p": p[name]}
+        for name in a
+        if name in intervals
+    }
+
+
+def changed_most(paired: Paired, by: str, number: int) -> tuple[list[int], list[int]]:
+    """(places of the `number` queries that gained most from a to b by the metric `by`, those that lost most); the rank of the first relevant
+    document decides between equals, then the order of the queries. Queries that did not change are in neither.
+
+    Raises ValueError for a metric that is not there.
+    """
+    if by not in paired.a.names:
+        raise ValueError(f"--by {by}: choose among {', '.join(paired.a.names)}")
+    gain = paired.b.column(by) - paired.a.column(by)
+    nearer = paired.a.first - paired.b.first
+    order = np.lexsort((np.arange(len(gain)), -nearer, -gain))
+    best = order[: (gain > 0).sum()][:number]
+    order = np.lexsort((np.arange(len(gain)), nearer, gain))
+    worst = order[: (gain < 0).sum()][:number]
+    return best.tolist(), worst.tolist()
