@@ -71,6 +71,14 @@ def test_a_gpu_build_of_torch_names_what_it_was_built_with(monkeypatch: pytest.M
     assert builds_module.torch_build() == "CUDA 12.8, cuDNN 9.10.2, NCCL 2.27.5"
 
 
+@pytest.mark.parametrize(("rocm", "shown"), [(None, "CPU build: no CUDA, cuDNN or NCCL in it"), ("6.4", "ROCm 6.4 build")])
+def test_a_build_without_cuda_says_so(rocm: str | None, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.version, "hip", rocm)
+
+    assert builds_module.torch_build() == shown
+
+
 @pytest.mark.parametrize(("number", "shown"), [(91002, "9.10.2"), (90100, "9.1.0"), (8902, "8.9.2"), (None, "none")])
 def test_a_version_of_cudnn_is_read_as_people_write_it(number: int | None, shown: str) -> None:
     assert cudnn_version(number) == shown
@@ -125,6 +133,8 @@ def test_a_faiss_that_does_not_load_is_a_problem_and_the_rest_is_shown(monkeypat
         (["sm_90a"], (9, 0), True),
         (["sm_100a"], (10, 3), False),  # a letter ties code to its own card
         (["sm_120"], (12, 0), True),
+        (["gfx90a", "sm_80"], (8, 0), True),
+        (["gfx90a"], (9, 0), False),  # another maker's
         ([], (8, 0), False),
     ],
 )
@@ -157,6 +167,16 @@ def test_cards_that_both_builds_serve_are_no_problem(cuda: None, faiss_gpu: None
     assert sheet.problems == []
 
 
+def test_a_torch_for_cuda_says_what_it_holds_without_a_card_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch._C, "_cuda_getArchFlags", lambda: "sm_70 sm_90 compute_90", raising=False)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", list)
+
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    assert cards_module.torch_architectures() == ["sm_70", "sm_90", "compute_90"]
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert cards_module.torch_architectures() == []
+
+
 def test_a_card_without_code_in_torchs_build_is_a_problem(cuda: None) -> None:
     problem = only(cards(V100, ["sm_75", "sm_80", "sm_90"]))
 
@@ -170,9 +190,16 @@ def test_a_card_without_code_in_faisss_build_is_a_problem(cuda: None, faiss_gpu:
     assert problem.startswith("the official faiss-gpu has code for 7.0 to 9.0 alone, not for NVIDIA B200 (10.0); use faiss-cpu")
 
 
+def test_a_cpu_build_of_faiss_is_no_problem_beside_any_card(cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cards_module, "installed_faiss", lambda: ["faiss-cpu"])
+
+    assert cards(B200, ["sm_100"]).problems == []
+
+
 def test_a_build_without_cuda_beside_a_card_is_a_problem_with_the_builds_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
 
+    assert dict(cards(H200).rows)["torch serves"] == "no NVIDIA card: it is a build without CUDA"
     assert "cannot use NVIDIA H200 (9.0): it is a build without CUDA; run bash launch/setup.sh" in only(cards(H200))
     old = "NVIDIA H200, 9.0, 470.82"
     assert "driver 470 is older than the 525" in only(cards(old))  # setup.sh would choose CPU builds again, so the driver is the remedy

@@ -140,3 +140,13 @@ def test_items_of_other_widths_and_without_features_are_named(tmp_path: Path) ->
         preparation.sample(sample(split, "video", "i2"), None, None)
     with pytest.raises(ValueError, match=r"'i3'\) has neither vision.npy nor words.npy; mqmc learns from frozen features"):
         preparation.sample(sample(split, "video", "i3"), None, None)
+
+
+def test_features_can_be_given_one_length(tmp_path: Path) -> None:
+    split = packed(tmp_path, clip(), good())
+    sizes, categories = Sizes(SideSizes(3, 0), SideSizes(3, 0)), Categories((0,))
+
+    plain, scaled = (PairPreparation(sizes, categories, scale).sample(sample(split, "video", "i0"), None, None)["vision"] for scale in (False, True))
+
+    assert np.linalg.norm(scaled) == pytest.approx(3**0.5) and np.linalg.norm(plain) != pytest.approx(3**0.5)
+    assert scaled / scaled[0] == pytest.approx(plain / plain[0])

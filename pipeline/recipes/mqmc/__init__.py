@@ -10,10 +10,12 @@ runs.py         the paper's runs and smaller ones
 published.py    a system from the release's weights
 """
 
+from pipeline.featuring.settings import FeatureSettings
 from pipeline.recipes.mqmc.build import build, check, rebuild
 from pipeline.recipes.mqmc.published import from_mqmc
 from pipeline.recipes.mqmc.runs import VARIANTS
 
 IMPORTERS = {"mqmc": from_mqmc}
+FEATURES = FeatureSettings()
 
-__all__ = ["IMPORTERS", "VARIANTS", "build", "check", "rebuild"]
+__all__ = ["FEATURES", "IMPORTERS", "VARIANTS", "build", "check", "rebuild"]

@@ -29,10 +29,11 @@ class PairPreparation(Preparation):
     Args:
         sizes: C of each side's modalities. A modality of width 0 is not read.
         categories: number those of goods.
+        scale: give each feature vector the length sqrt(C); one of zeros stays.
     """
 
-    def __init__(self, sizes: Sizes, categories: Categories) -> None:
-        self._sizes, self._categories = sizes, categories
+    def __init__(self, sizes: Sizes, categories: Categories, scale: bool = False) -> None:
+        self._sizes, self._categories, self._scale = sizes, categories, scale
 
     def sample(self, sample: Sample, rng: np.random.Generator | None, query: Query | None) -> dict[str, Any]:
         row: dict[str, Any] = {"name": sample.name, "domain": sample.domain, "query": query}
@@ -41,6 +42,8 @@ class PairPreparation(Preparation):
             feature = read_feature(sample, modality) if width else None
             if feature is not None and len(feature) != width:
                 raise ValueError(f"{sample.name}: {modality}.npy has {len(feature)} features, those that the system was built for have {width}")
+            if feature is not None and self._scale:
+                feature = feature * (len(feature) ** 0.5 / max(float(np.linalg.norm(feature)), 1e-12))
             row[modality] = feature
         if all(row[modality] is None for modality in MODALITIES):
             raise ValueError(f"{sample.name} has neither vision.npy nor words.npy; {REMEDY}")

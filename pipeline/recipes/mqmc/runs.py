@@ -37,14 +37,26 @@ def released() -> Recipe:
 
 
 def smoke() -> Recipe:
-    """The same shape for a few hundred pairs on one CPU: small towers, small queues, a minute. Against learning the pairs by heart features are
-    left out, the temperature is higher, and vision of clips and goods is contrasted more."""
+    """The same shape for a few hundred pairs on one CPU: small towers, small queues, a minute or two. Against learning the pairs by heart,
+    features have one length and are left out at random, the temperature is higher, the features of clips and goods are contrasted more, and
+    negatives count alike: of so few pairs the centroids of categories say little."""
     return replace(
         real(),
         name="mqmc:smoke",
-        system=MQMCSettings(dim=128, width=256, hidden=256, queue_size=64, momentum=0.99, temperature=0.15, cross_weight=1.0, dropout=0.3),
+        system=MQMCSettings(
+            dim=128,
+            width=256,
+            hidden=256,
+            queue_size=32,
+            momentum=0.99,
+            temperature=0.15,
+            weighting="none",
+            cross_weight=1.0,
+            scale_features=True,
+            dropout=0.3,
+        ),
         packing=Packing(shard_samples=256, vocab_size=0),
-        stream=Stream(batch_size=64, policy="pairs", workers=1),
+        stream=Stream(batch_size=128, policy="pairs", workers=1),
         optim=Optim(name="adamw", lr=1e-3, weight_decay=0.01, schedule="cosine", warmup_steps=20),
         trainer=Trainer(epochs=1000, max_steps=400, validate_every=100, checkpoint_every=200, best_metric=BEST),
     )

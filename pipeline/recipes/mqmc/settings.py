@@ -43,6 +43,8 @@ class MQMCSettings:
     """weight of the feature contrast across instances: clip's vision with good's vision, clip's words with good's words"""
     intra_weight: float = 0.1
     """weight of the feature contrast within an instance: its vision with its words"""
+    scale_features: bool = False
+    """give each feature vector the length of the root of its width before anything else (ours); false as published: as it comes"""
     dropout: float = 0.0
     """share of the features that is left out in training (ours, for small corpora)"""
     normalise: bool = False

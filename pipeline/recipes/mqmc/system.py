@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from launch.distributed import gather_rows, rank
 from losses.category_weights import CategoryWeights
@@ -133,11 +133,24 @@ class MQMC(System):
         found = self._encoder(side_of(domain))(batch["vision"], batch["has_vision"], batch["words"], batch["has_words"]).float()
         return normalize(found, dim=-1) if self.normalised else found
 
+    @property
+    def feature_dim(self) -> int:
+        """Width of `features`."""
+        return sum(self._feature_widths())
+
+    def features(self, batch: Batch) -> Tensor:
+        """The frozen features themselves, vision then words, each of length 1 and filled up with zeros to the wider side's width: [B, C]."""
+        parts = zip((batch["vision"], batch["words"]), self._feature_widths())
+        return torch.cat([pad(normalize(part, dim=-1), (0, width - part.shape[1])) for part, width in parts], dim=1)
+
+    def _feature_widths(self) -> list[int]:
+        return [max(getattr(getattr(self._sizes, side), modality) for side in SIDES) for modality in MODALITIES]
+
     def parts(self) -> dict[str, nn.Module]:
         return {side: self._encoder(side) for side in SIDES}
 
     def preparation(self, training: bool) -> PairPreparation:
-        return PairPreparation(self._sizes, self._categories)
+        return PairPreparation(self._sizes, self._categories, self.settings.scale_features)
 
     def describe(self) -> dict[str, Any]:
         return {"sizes": self._sizes.to_dict(), "categories": self._categories.to_dict()}
