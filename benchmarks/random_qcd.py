@@ -9,7 +9,7 @@ import torch
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
 from models.encoders import TextEncoder, VisionEncoder
-from models.model_folder import ImageSettings
+from models.encoders.model_folder import ImageSettings
 from pipeline.recipe import Stream
 from pipeline.recipes.qcd.settings import QCDSettings
 from pipeline.recipes.qcd.system import QCD

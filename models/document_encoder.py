@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from models.attention_fusion import AttentionFusion
 from models.encoders import TextEncoder, VisionEncoder
-from models.frame_integration import FrameIntegration
+from models.fusion.attention_fusion import AttentionFusion
+from models.fusion.frame_integration import FrameIntegration
 
 Rows = Tensor | slice
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from models.batch_norm_mlp import BatchNormMLP
-from models.context_gating import ContextGatedFusion
+from models.fusion.context_gating import ContextGatedFusion
 from models.present_rows import PresentRows
 
 

@@ -13,11 +13,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models.attentive_pooling import AttentivePooling
-from models.bipolar_attention import BipolarAttention
-from models.neighbours import Neighbours
-from models.released_bipolar_attention import ReleasedBipolarAttention
-from models.vector_set import VectorSet, vector_set
+from models.fusion.attentive_pooling import AttentivePooling
+from models.fusion.bipolar_attention import BipolarAttention
+from models.fusion.neighbours import Neighbours
+from models.fusion.released_bipolar_attention import ReleasedBipolarAttention
+from models.fusion.vector_set import VectorSet, vector_set
 
 Form = Literal["published", "released"]
 ATTENTION = {"published": BipolarAttention, "released": ReleasedBipolarAttention}

@@ -2,6 +2,7 @@
 
     python -m pipeline.import_checkpoint --from real20m checkpoint.pth.tar --tokenizer models/chinese-clip-vit-base-patch16 --out RUN
     python -m pipeline.import_checkpoint --from chinese-clip models/chinese-clip-vit-base-patch16 --out RUN
+    python -m pipeline.import_checkpoint --from mqmc checkpoint.pth.tar --out RUN
 
 Every tensor of the file is taken, or left out for a reason that RUN/import.json gives, or the import is refused with a list of names that
 are unknown, missing or misshapen: nothing is loaded half. No code from the file is run.

@@ -14,7 +14,7 @@ from launch.distributed import gather_rows, logsumexp_over_ranks, rank, sum_over
 from losses.contrastive import InfoNCE
 from losses.margin_ranking import MarginRanking
 from losses.tiled_contrast import TiledContrast
-from models.feature_queue import share_an_id
+from models.momentum.feature_queue import share_an_id
 
 
 class Remembered(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from models.encoders import TextEncoder, VisionEncoder, load_text, load_vision
-from models.model_folder import check_folder
-from models.scratch import scratch_text, scratch_vision
+from models.encoders.model_folder import check_folder
+from models.encoders.scratch import scratch_text, scratch_vision
 from pipeline.recipe import Encoders
 
 SCRATCH = "scratch"

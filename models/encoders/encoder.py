@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from models.batch_norm import hold_batch_norm
-from models.feature_memory import FeatureMemory
-from models.freezing import FrozenLayers, leading_modules, unused_parameters
+from models.encoders.feature_memory import FeatureMemory
+from models.encoders.freezing import FrozenLayers, leading_modules, unused_parameters
 
 
 class TowerOutput(NamedTuple):

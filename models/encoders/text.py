@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from models.encoders.encoder import Encoder, TowerOutput
-from models.freezing import FrozenLayers
-from models.model_folder import build_tower, describe_tower, load_tower, sentence_pooling
+from models.encoders.freezing import FrozenLayers
+from models.encoders.model_folder import build_tower, describe_tower, load_tower, sentence_pooling
 
 Pooling = Literal["first", "mean", "own"]
 

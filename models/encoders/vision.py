@@ -19,8 +19,8 @@ from transformers import PreTrainedModel
 
 from models.batch_norm import BatchNormMode, synchronise_batch_norm
 from models.encoders.encoder import Encoder, TowerOutput
-from models.freezing import FrozenLayers
-from models.model_folder import ImageSettings, build_tower, describe_tower, image_settings, load_tower
+from models.encoders.freezing import FrozenLayers
+from models.encoders.model_folder import ImageSettings, build_tower, describe_tower, image_settings, load_tower
 
 FRAMES_AT_ONCE = 8
 """Of a frozen tower on a CPU: more frames at once take up to twice the processor time, most of it the kernel's for fresh memory."""

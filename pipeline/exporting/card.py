@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from models.encoders import TextEncoder, VisionEncoder
-from models.model_folder import PROJECTION
+from models.encoders.model_folder import PROJECTION
 from pipeline.exporting.agreement import TOLERANCE
 from pipeline.exporting.forms import Exports
 

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from launch.files import write_json
 from models.encoders import Encoder, load_text, load_vision
-from models.model_folder import PROJECTION, ImageSettings, quiet_transformers
+from models.encoders.model_folder import PROJECTION, ImageSettings, quiet_transformers
 from pipeline.exporting.agreement import require_agreement
 from pipeline.exporting.draw import ROWS, Draw
 from pipeline.exporting.forms import Exports

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from models.attentive_pooling import AttentivePooling
+from models.fusion.attentive_pooling import AttentivePooling
 
 
 def pooling(divisor: float = 1.0) -> AttentivePooling:

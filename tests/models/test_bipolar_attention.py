@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from models.bipolar_attention import BipolarAttention, SignedAttention
-from models.masked_softmax import masked_softmax
-from models.released_bipolar_attention import ReleasedBipolarAttention
-from models.vector_set import VectorSet, vector_set
+from models.fusion.bipolar_attention import BipolarAttention, SignedAttention
+from models.fusion.masked_softmax import masked_softmax
+from models.fusion.released_bipolar_attention import ReleasedBipolarAttention
+from models.fusion.vector_set import VectorSet, vector_set
 
 FORMS = [BipolarAttention, ReleasedBipolarAttention]
 SIZES = {"vision": 5, "words": 3}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.category_queues import CategoryQueues
+from models.momentum.category_queues import CategoryQueues
 
 C, K, D = 4, 5, 3
 SIDES = ("video", "goods")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.chinese_clip_names import vision_weights
+from models.encoders.chinese_clip_names import vision_weights
 
 
 def test_the_joint_attention_matrix_is_split_and_the_projection_turned() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.cross_encoder import CrossEncoder
+from models.fusion.cross_encoder import CrossEncoder
 from models.word_head import WordHead
 
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.encoders import Encoder, TextEncoder, VisionEncoder, load_text, load_vision
-from models.frame_integration import FrameIntegration
+from models.fusion.frame_integration import FrameIntegration
 from models.query_decoder import QueryDecoder
 from tests.models.folders import random_frames, save, text_model, vision_model
 

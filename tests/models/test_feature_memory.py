@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from models.encoders import TextEncoder
-from models.feature_memory import FeatureMemory
-from models.scratch import scratch_text
+from models.encoders.feature_memory import FeatureMemory
+from models.encoders.scratch import scratch_text
 
 
 def frames(*values: int) -> list[torch.Tensor]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from losses.contrastive import InfoNCE
-from models.feature_queue import FeatureQueue
+from models.momentum.feature_queue import FeatureQueue
 
 
 def rows(*values: float) -> torch.Tensor:

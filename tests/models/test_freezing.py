@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.freezing import blocks_of, leading_modules, unused_parameters
+from models.encoders.freezing import blocks_of, leading_modules, unused_parameters
 from tests.models.folders import text_model, vision_model
 
 

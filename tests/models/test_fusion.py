@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.attention_fusion import AttentionFusion
-from models.frame_integration import FrameIntegration
+from models.fusion.attention_fusion import AttentionFusion
+from models.fusion.frame_integration import FrameIntegration
 from models.query_decoder import QueryDecoder
 
 BOTH = torch.tensor([True, True, False, False])

@@ -8,7 +8,7 @@ from torch import nn
 
 from models.batch_norm import synchronise_batch_norm
 from models.batch_norm_mlp import BatchNormMLP
-from models.context_gating import ContextGatedFusion
+from models.fusion.context_gating import ContextGatedFusion
 from models.instance_encoder import InstanceEncoder
 from models.present_rows import PresentRows
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.fusion.vector_set import vector_set
 from models.mmra_names import NAMES, released_settings, released_weights
 from models.popularity import PopularityNetwork
-from models.vector_set import vector_set
 from tests.mmra_reference import MMRAReference
 
 

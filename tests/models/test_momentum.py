@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from models.batch_norm import SynchronisedBatchNorm
 from models.encoders import TextEncoder
-from models.feature_memory import FeatureMemory
-from models.momentum import MomentumCopy
-from models.scratch import scratch_text, scratch_vision
+from models.encoders.feature_memory import FeatureMemory
+from models.encoders.scratch import scratch_text, scratch_vision
+from models.momentum.momentum_copy import MomentumCopy
 from tests.models.folders import random_frames
 
 IDS = torch.tensor([[2, 7, 9, 3], [2, 8, 3, 0]])

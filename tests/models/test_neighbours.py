@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from models.neighbours import Neighbours
+from models.fusion.neighbours import Neighbours
 
 SIMILARITY = torch.tensor([[math.log(2), 0.0, 0.0], [0.0, math.log(3), 0.0]])
 LABELS = torch.tensor([[4.0, 8.0, 12.0], [1.0, 5.0, 100.0]])

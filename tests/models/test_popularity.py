@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.neighbours import Neighbours
+from models.fusion.neighbours import Neighbours
 from models.popularity import PopularityNetwork
 
 FORMS = ["published", "released"]

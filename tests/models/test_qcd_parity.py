@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from transformers import BertConfig, BertModel, ChineseCLIPVisionConfig, ChineseCLIPVisionModel
 
-from models.attention_fusion import AttentionFusion
-from models.chinese_clip_names import text_weights, vision_weights
 from models.encoders import TextEncoder, VisionEncoder
-from models.frame_integration import FrameIntegration
-from models.model_folder import ImageSettings
+from models.encoders.chinese_clip_names import text_weights, vision_weights
+from models.encoders.model_folder import ImageSettings
+from models.fusion.attention_fusion import AttentionFusion
+from models.fusion.frame_integration import FrameIntegration
 from models.query_decoder import QueryDecoder
 from tests.qcd_reference import Reference
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from losses.contrastive import InfoNCE
 from models.encoders import TextEncoder, VisionEncoder
-from models.scratch import scratch_text, scratch_vision
+from models.encoders.scratch import scratch_text, scratch_vision
 from tests.models.folders import random_frames
 
 

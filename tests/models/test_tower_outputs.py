@@ -9,7 +9,7 @@ import torch
 
 from models.document_encoder import DocumentEncoder
 from models.encoders import load_text, load_vision
-from models.scratch import scratch_text, scratch_vision
+from models.encoders.scratch import scratch_text, scratch_vision
 from tests.models.folders import random_frames, save, text_model, vision_model
 
 IDS = torch.tensor([[48, 5, 6, 7, 49], [48, 9, 49, 1, 1]])

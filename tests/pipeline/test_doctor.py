@@ -192,8 +192,12 @@ def test_a_card_without_code_in_faisss_build_is_a_problem(cuda: None, faiss_gpu:
 
 def test_a_cpu_build_of_faiss_is_no_problem_beside_any_card(cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cards_module, "installed_faiss", lambda: ["faiss-cpu"])
+    monkeypatch.delattr(faiss, "StandardGpuResources", raising=False)
 
-    assert cards(B200, ["sm_100"]).problems == []
+    sheet = cards(B200, ["sm_100"])
+
+    assert dict(sheet.rows)["FAISS serves"] == "no card: it is a CPU build; searches run on the processor"
+    assert sheet.problems == []
 
 
 def test_a_build_without_cuda_beside_a_card_is_a_problem_with_the_builds_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

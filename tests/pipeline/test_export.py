@@ -20,7 +20,7 @@ from transformers import AutoImageProcessor, AutoTokenizer, BertTokenizer, BitCo
 
 from models.document_encoder import DocumentEncoder
 from models.encoders import VisionEncoder, load_text, load_vision
-from models.model_folder import ImageSettings
+from models.encoders.model_folder import ImageSettings
 from pipeline import train as train_module
 from pipeline.checkpoint import Loaded, load_checkpoint
 from pipeline.export import export, main

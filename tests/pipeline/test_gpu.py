@@ -16,8 +16,8 @@ import torch
 from evaluate.index import Best, engine
 from launch.files import read_json
 from losses.tiled_contrast import TiledContrast
-from models.momentum import MomentumCopy
-from models.scratch import scratch_vision
+from models.encoders.scratch import scratch_vision
+from models.momentum.momentum_copy import MomentumCopy
 from pipeline import train as train_module
 from pipeline.checkpoint import find_checkpoint
 from pipeline.pack import pack

@@ -27,9 +27,9 @@ from losses.contrastive import InfoNCE
 from losses.feature_contrast import ReleasedFeatureContrast
 from losses.weighted_queue_contrast import Negatives, SameItem, WeightedQueueContrast
 from models.batch_norm import synchronise_batch_norm
-from models.category_queues import CategoryQueues
 from models.instance_encoder import InstanceEncoder
-from models.momentum import MomentumCopy
+from models.momentum.category_queues import CategoryQueues
+from models.momentum.momentum_copy import MomentumCopy
 from pipeline.pairs import PairContrast, Pairs, row_weights
 from pipeline.recipes.mqmc.categories import MVS_LEFT_OUT, MVS_UPPER, Categories
 from pipeline.recipes.mqmc.preparation import PairPreparation

@@ -12,8 +12,8 @@ from launch.distributed import gather_rows, rank
 from losses.contrastive import InfoNCE
 from losses.soft_contrast import TEMPERATURE_RANGE, SoftContrast
 from models.document_encoder import DocumentEncoder
-from models.feature_queue import FeatureQueue
-from models.momentum import MomentumCopy
+from models.momentum.feature_queue import FeatureQueue
+from models.momentum.momentum_copy import MomentumCopy
 from pipeline.pairs import row_weights
 from pipeline.recipes.qcd.settings import QCDSettings
 from pipeline.system import Batch

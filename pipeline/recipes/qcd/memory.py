@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from launch.distributed import gather_rows
-from models.feature_queue import FeatureQueue
+from models.momentum.feature_queue import FeatureQueue
 from pipeline.documents import MOST_QUERIES
 from pipeline.pairs import Remembered
 from pipeline.system import Batch

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from models.chinese_clip_names import text_tower, text_weights, vision_tower, vision_weights
 from models.encoders import TextEncoder, VisionEncoder, load_text, load_vision
-from models.model_folder import ImageSettings, check_folder, projection_dim
+from models.encoders.chinese_clip_names import text_tower, text_weights, vision_tower, vision_weights
+from models.encoders.model_folder import ImageSettings, check_folder, projection_dim
 from pipeline.foreign import Import, below, read_foreign
 from pipeline.import_checkpoint import Imported, Wanted
 from pipeline.recipe import Encoders, Stream

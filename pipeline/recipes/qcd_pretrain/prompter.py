@@ -15,8 +15,8 @@ from transformers import AutoTokenizer
 
 from models.document_encoder import DocumentEncoder
 from models.encoders import TextEncoder, VisionEncoder, load_text, load_vision
-from models.frame_integration import FrameIntegration
-from models.model_folder import check_folder, projection_dim
+from models.encoders.model_folder import check_folder, projection_dim
+from models.fusion.frame_integration import FrameIntegration
 from pipeline.checkpoint import find_checkpoint, load_checkpoint
 from pipeline.entities import Entities
 from pipeline.recipes.qcd_pretrain.settings import PretrainSettings

@@ -32,9 +32,9 @@ from losses.contrastive import InfoNCE
 from losses.masked_words import MaskedWords
 from losses.matching import Matching
 from losses.soft_targets import SoftTargets
-from models.cross_encoder import CrossEncoder
 from models.document_encoder import DocumentEncoder, Rows, on_rows
 from models.encoders import TextEncoder, VisionEncoder
+from models.fusion.cross_encoder import CrossEncoder
 from models.word_head import WordHead
 from pipeline.exporting.document import document_exports
 from pipeline.exporting.forms import Exports

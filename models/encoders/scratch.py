@@ -5,7 +5,7 @@ from __future__ import annotations
 from transformers import BertConfig, BertModel, BitConfig, BitModel
 
 from models.encoders import Pooling, TextEncoder, VisionEncoder
-from models.model_folder import ImageSettings
+from models.encoders.model_folder import ImageSettings
 
 VISION_WIDTHS = {"tiny": (24, (64, 128, 256)), "small": (32, (128, 256, 512)), "medium": (64, (256, 512, 1024))}
 """Stem and stage widths: 0.13, 0.5 and 2.0 million parameters."""

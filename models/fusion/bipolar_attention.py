@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from models.masked_softmax import masked_softmax
-from models.vector_set import VectorSet
+from models.fusion.masked_softmax import masked_softmax
+from models.fusion.vector_set import VectorSet
 
 MODALITIES = ("vision", "words")
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.masked_softmax import masked_softmax
-from models.vector_set import VectorSet, places_present
+from models.fusion.masked_softmax import masked_softmax
+from models.fusion.vector_set import VectorSet, places_present
 
 
 class Neighbours(NamedTuple):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.masked_softmax import masked_softmax
+from models.fusion.masked_softmax import masked_softmax
 
 
 class AttentivePooling(nn.Module):

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.batch_norm import SynchronisedBatchNorm
-from models.feature_memory import FeatureMemory
+from models.encoders.feature_memory import FeatureMemory
 
 Followed = TypeVar("Followed", bound=nn.Module)
 

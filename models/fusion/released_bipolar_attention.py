@@ -10,9 +10,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from models.bipolar_attention import other_modality
-from models.masked_softmax import masked_softmax
-from models.vector_set import VectorSet
+from models.fusion.bipolar_attention import other_modality
+from models.fusion.masked_softmax import masked_softmax
+from models.fusion.vector_set import VectorSet
 
 
 class ReleasedBipolarAttention(nn.Module):

@@ -1,0 +1,1 @@
+"""What changes slowly while training: momentum copies, and queues of their rows."""
