@@ -4,7 +4,7 @@ export PYTHONSAFEPATH = 1
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check test-browser clean
+.PHONY: help setup demo test check test-browser test-multinode clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 16
@@ -19,15 +19,19 @@ test: ## set up .venv, then check
 	bash launch/setup.sh --if-stale
 	$(MAKE) --no-print-directory check
 
-check: ## ruff, mypy, pytest (all but the browser test)
+check: ## ruff, mypy, pytest (all but the browser test and the one of several nodes)
 	$(PYTHON_IN_USE) -m ruff check .
 	$(PYTHON_IN_USE) -m mypy
-	$(PYTHON_IN_USE) -m pytest -m "not browser" -n auto --maxprocesses 8 --dist loadfile
+	$(PYTHON_IN_USE) -m pytest -m "not browser and not multinode" -n auto --maxprocesses 8 --dist loadfile
 
 test-browser: ## open the report in a headless Chromium (installed where it may be) and read it
 	bash launch/setup.sh --if-stale
 	bash launch/browser.sh
 	$(PYTHON_IN_USE) -m pytest -m browser
+
+test-multinode: ## train, embed and search across two network namespaces, cut one off in between (root on Linux; minutes)
+	bash launch/setup.sh --if-stale
+	$(PYTHON_IN_USE) -m pytest -m multinode -rs tests/multinode
 
 clean: ## remove caches and what the demo wrote; .venv and other runs stay
 	rm -rf runs/demo .pytest_cache .mypy_cache .ruff_cache

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.neighbours import Neighbours
+from models.fusion.neighbours import Neighbours
 
 RTOL, ATOL = 1e-4, 1e-6
 

@@ -1,6 +1,6 @@
 """Run by torchrun in test_distributed: what every rank sees of gathered rows, their gradient, and a shared counter. Rank 0 writes JSON.
 
-    torchrun --nproc_per_node R tests/launch/gather_and_count.py OUT.json
+torchrun --nproc_per_node R tests/launch/gather_and_count.py OUT.json
 """
 
 from __future__ import annotations
