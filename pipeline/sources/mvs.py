@@ -13,9 +13,9 @@ A file is a pickled list with a dict for each pair (`pipeline.sources.pickles` s
 
 Arrays or tensors, of any sizes that are the same all through a split. A vector of zeros alone stands for what is absent.
 
-The clip of the pair at position n (from 0) is item v<n>. Products that are equal number for number as float32 are one item, p<n> after the first pair
-that has it, so a product's relevant clips are those of all its pairs. The query that a product and its clips share is its id: it says
-what belongs together and is nothing that people type. Labels: `category` (names, or numbers where there are none) and `category_ids`.
+The clip of the pair at position n (from 0) is item v<n>. Products that are equal number for number as float32 are one item, whose id follows from its
+numbers: a product's relevant clips are those of all its pairs, and it is the same item in every split. The query that a product and its
+clips share is its id: it says what belongs together and is nothing that people type. Labels: `category` (names, or numbers where there are none) and `category_ids`.
 A pair that does not fit this is rejected with its place and the reason.
 """
 
@@ -155,7 +155,7 @@ class _Pairs:
         self._path, self._file, self._names = path, file, names
         self._lengths: dict[str, int] = {}
         self._products = sqlite3.connect("")  # in a temporary file, so that memory stays flat
-        self._products.execute("CREATE TABLE products (digest BLOB PRIMARY KEY, position INTEGER, category TEXT) WITHOUT ROWID")
+        self._products.execute("CREATE TABLE products (id TEXT PRIMARY KEY, position INTEGER, category TEXT) WITHOUT ROWID")
         self._disagreeing, self._example = 0, ""
 
     def entries(self, position: int, element: Any) -> Iterator[Entry | Rejected]:
@@ -199,17 +199,22 @@ class _Pairs:
 
     def _product(self, position: int, features: dict[str, np.ndarray], category: list[int]) -> tuple[str, bool]:
         """(id of the product, whether no pair before had it)."""
-        digest = hashlib.blake2b(digest_size=16)
-        for name, array in features.items():
-            digest.update(name.encode() + array.tobytes())
-        known = self._products.execute("SELECT position, category FROM products WHERE digest = ?", (digest.digest(),)).fetchone()
+        id = product_id(features)
+        known = self._products.execute("SELECT position, category FROM products WHERE id = ?", (id,)).fetchone()
         if known is None:
-            self._products.execute("INSERT INTO products VALUES (?, ?, ?)", (digest.digest(), position, json.dumps(category)))
-            return f"p{position}", True
-        if json.loads(known[1]) != category:
+            self._products.execute("INSERT INTO products VALUES (?, ?, ?)", (id, position, json.dumps(category)))
+        elif json.loads(known[1]) != category:
             self._disagreeing += 1
             self._example = self._example or f"element {position} has {category}, element {known[0]} {known[1]}"
-        return f"p{known[0]}", False
+        return id, known is None
+
+
+def product_id(features: dict[str, np.ndarray]) -> str:
+    """p and twenty hexadecimal digits that follow from the product's features, float32 by name, and from nothing else."""
+    digest = hashlib.blake2b(digest_size=10)
+    for name, array in sorted(features.items()):
+        digest.update(name.encode() + array.tobytes())
+    return f"p{digest.hexdigest()}"
 
 
 def _files(root: Path) -> list[re.Match[str]]:
