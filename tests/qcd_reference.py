@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-RTOL, ATOL = 1e-4, 1e-6
+from tests.parity_vectors import ParityVectors
+
 ALIASES = {
     "clip_model.bert.": "text_model.",
     "clip_model.text_projection": "text_projection",
@@ -19,32 +17,17 @@ ALIASES = {
 """Names of one tensor: the first is filled as the second."""
 
 
-class Reference:
+class Reference(ParityVectors):
     """`qcd.npz` with its weights, as the release names them (without `module.`), and its inputs."""
 
     def __init__(self, test_data: Path) -> None:
-        folder = test_data / "parity"
-        spec = importlib.util.spec_from_file_location("parity_fill", folder / "fill.py")
-        assert spec is not None and spec.loader is not None
-        self._fill = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(self._fill)
-        self._keys = json.loads((folder / "qcd_checkpoint_keys.json").read_text())
-        self._arrays = np.load(folder / "qcd.npz")
-
-    def __getitem__(self, name: str) -> Tensor:
-        return torch.from_numpy(self._arrays[name])
+        super().__init__(test_data, "qcd")
 
     def weights(self, group: str, prefix: str) -> dict[str, Tensor]:
         """The group's parameters under `prefix`, which their names lose."""
         start = f"module.{prefix}"
         found = {key: shape for key, shape in self._keys[group].items() if key.startswith(start)}
-        return {key.removeprefix(start): torch.from_numpy(self._fill.fill(f"{group}:{key}", tuple(shape))) for key, shape in found.items()}
-
-    def normal(self, name: str, *shape: int) -> Tensor:
-        return torch.from_numpy(self._fill.normal(name, shape))
-
-    def assert_same(self, ours: Tensor, name: str) -> None:
-        torch.testing.assert_close(ours, self[name], rtol=RTOL, atol=ATOL)
+        return {key.removeprefix(start): self.filled(f"{group}:{key}", shape) for key, shape in found.items()}
 
     def checkpoint(self) -> dict[str, dict[str, Tensor]]:
         """The groups of a released checkpoint, filled; a tensor of two names has one value, its second name's."""
@@ -53,7 +36,7 @@ class Reference:
     def _filled(self, group: str, key: str, shape: list[int]) -> Tensor:
         for first, second in ALIASES.items():
             key = key.replace(first, second)
-        return torch.from_numpy(self._fill.fill(f"{group}:{key}", tuple(shape)))
+        return self.filled(f"{group}:{key}", shape)
 
     def full_size(self) -> dict[str, dict[str, Tensor]]:
         """The same groups at the published size (ViT-B/16, 12 layers of RoBERTa-wwm-base, GPT-2 of width 512), random."""
