@@ -38,8 +38,10 @@ def released() -> Recipe:
 
 def smoke() -> Recipe:
     """The same shape for a few hundred pairs on one CPU: small towers, small queues, a minute or two. Against learning the pairs by heart,
-    features have one length and are left out at random, the temperature is higher, the features of clips and goods are contrasted more, and
-    negatives count alike: of so few pairs the centroids of categories say little."""
+    features have one length and are left out at random, clips get noise of the kind that clips of one product differ by, the temperature is
+    higher, the features of clips and goods are contrasted more, scores are cosines, and negatives count alike: of so few pairs the
+    centroids of categories say little. It is validated at the end alone: on few clips median rank and recall@10 are at their best early,
+    long before hit@1 is, and would name an early checkpoint the best."""
     return replace(
         real(),
         name="mqmc:smoke",
@@ -54,11 +56,14 @@ def smoke() -> Recipe:
             cross_weight=1.0,
             scale_features=True,
             dropout=0.3,
+            noise_within=2.0,
+            noise_isotropic=1.0,
+            normalise=True,
         ),
         packing=Packing(shard_samples=256, vocab_size=0),
         stream=Stream(batch_size=128, policy="pairs", workers=1),
         optim=Optim(name="adamw", lr=1e-3, weight_decay=0.01, schedule="cosine", warmup_steps=20),
-        trainer=Trainer(epochs=1000, max_steps=400, validate_every=100, checkpoint_every=200, best_metric=BEST),
+        trainer=Trainer(epochs=1000, max_steps=400, validate_every=400, checkpoint_every=200, best_metric=BEST),
     )
 
 

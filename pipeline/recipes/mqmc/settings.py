@@ -47,6 +47,10 @@ class MQMCSettings:
     """give each feature vector the length of the root of its width before anything else (ours); false as published: as it comes"""
     dropout: float = 0.0
     """share of the features that is left out in training (ours, for small corpora)"""
+    noise_within: float = 0.0
+    """noise on clips' vision in training, of the kind that two clips of one product differ by; 1: as much as is there (ours, for small corpora)"""
+    noise_isotropic: float = 0.0
+    """the same in all directions, in standard deviations within a product (ours, for small corpora)"""
     normalise: bool = False
     """embeddings of length 1, so that scores are the cosines that training compares (ours); false as published: inner products of what comes out"""
     batch_norm: Literal["own", "synchronised"] = "own"

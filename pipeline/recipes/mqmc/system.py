@@ -30,6 +30,7 @@ from models.batch_norm import synchronise_batch_norm
 from models.instance_encoder import InstanceEncoder
 from models.momentum.category_queues import CategoryQueues
 from models.momentum.momentum_copy import MomentumCopy
+from models.within_item_noise import WithinItemNoise
 from pipeline.pairs import PairContrast, Pairs, row_weights
 from pipeline.recipes.mqmc.categories import MVS_LEFT_OUT, MVS_UPPER, Categories
 from pipeline.recipes.mqmc.preparation import PairPreparation
@@ -69,6 +70,7 @@ class MQMC(System):
             self.add_module(side, encoder)
         if s.batch_norm == "synchronised":
             synchronise_batch_norm(self)
+        self.noise = WithinItemNoise(s.noise_within, s.noise_isotropic)
         self.keys = nn.ModuleDict({side: MomentumCopy(self._encoder(side).query, s.momentum, batch_statistics=True) for side in SIDES})
         self.queues = CategoryQueues(tuple(SIDES), len(categories.upper), s.queue_size, s.dim, random=s.empty_slots == "random")
         self.weights = CategoryWeights(categories.upper, s.weighting, MVS_LEFT_OUT if s.label_map == "released" else ())
@@ -83,6 +85,8 @@ class MQMC(System):
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """For each side the modalities' vectors, `{side}_query` with a gradient and `{side}_key` without, [B, D] of length 1."""
         rows: dict[str, Tensor] = {}
+        # A product has one photo, which does not differ from itself: noise is for clips.
+        batch = batch | {"video_vision": self.noise(batch["video_vision"], batch["query"], batch["video_has_vision"])}
         for side in SIDES:
             encoder = self._encoder(side)
             vision, words, fusion = encoder.modalities(*(batch[f"{side}_{name}"] for name in ("vision", "has_vision", "words", "has_words")))
