@@ -15,7 +15,8 @@ Arrays or tensors, of any sizes that are the same all through a split. A vector 
 
 The clip of the pair at position n (from 0) is item v<n>. Products that are equal number for number as float32 are one item, whose id follows from its
 numbers: a product's relevant clips are those of all its pairs, and it is the same item in every split. The query that a product and its
-clips share is its id: it says what belongs together and is nothing that people type. Labels: `category` (names, or numbers where there are none) and `category_ids`.
+clips share is its id: it says what belongs together and is nothing that people type.
+Labels: `category` (names, or numbers where there are none) and `category_ids`.
 A pair that does not fit this is rejected with its place and the reason.
 """
 
