@@ -24,7 +24,7 @@ check: ## ruff, mypy, pytest (all but the browser test and the one of several no
 	$(PYTHON_IN_USE) -m mypy
 	$(PYTHON_IN_USE) -m pytest -m "not browser and not multinode" -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-test-browser: ## open the report in a headless Chromium (installed where it may be) and read it
+test-browser: ## open the report and the page that searches by hand in a headless Chromium (installed where it may be)
 	bash launch/setup.sh --if-stale
 	bash launch/browser.sh
 	$(PYTHON_IN_USE) -m pytest -m browser

@@ -1,1 +1,1 @@
-"""Floor 1: dumps, search, ground truth, metrics, report, comparison. numpy, h5py, FAISS; no model and no torch module."""
+"""Floor 1: dumps, search, ground truth, metrics, report, comparison. numpy, h5py, FAISS; torch for fast searches and jobs alone, no model."""

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.compare_page import render_comparison
 from evaluate.ground_truth import read_ground_truth
-from evaluate.page import METRIC_LABELS, Cards
+from evaluate.pages.cards import Cards
+from evaluate.pages.compare_page import render_comparison
+from evaluate.pages.numbers import METRIC_LABELS
 from evaluate.paired import CONFIDENCE, Paired, changed_most, differences, open_result, pair
 from launch.command import CommandParser, run_command
 from launch.files import whole_file, write_json
@@ -48,7 +49,7 @@ def compare(
         resamples: draws of the queries behind the 95 % intervals.
         tosses: of the paired randomisation test behind the p-values.
         seed: draws both.
-        cards: folder of cards (`evaluate/page.py`) for the page.
+        cards: folder of cards (`evaluate/pages/cards.py`) for the page.
 
     Raises ValueError where the two do not belong together.
     """

@@ -135,28 +135,32 @@ class DumpSide(Vectors):
             with open_shard(self._dump, shard) as file:
                 yield values.codes(file, key)
 
-    def blocks(self, rows_per_block: int = 65536) -> Iterator[tuple[int, np.ndarray]]:
+    def blocks(self, rows_per_block: int = 65536, first: int = 0, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """As `Vectors.blocks` says; every block but the last has `rows_per_block` rows."""
-        left, start, filled = len(self), 0, 0
+        end = len(self) if last is None else last
+        left, start, filled, passed = end - first, first, 0, 0
         block: np.ndarray | None = None
         for shard in self.shards:
+            # Of this shard: the rows from `row` to `stop`.
+            row, stop, passed = max(0, first - passed), min(shard.rows, end - passed), passed + shard.rows
+            if row >= stop:
+                continue
             with open_shard(self._dump, shard) as file:
                 rows = file["embeddings"]
                 # A stored chunk at a time, through one buffer, is turned into float32 and looked through while in the processor's cache.
                 chunk = np.empty(rows.chunks, rows.dtype)
-                first = 0
-                while first < shard.rows:
+                while row < stop:
                     if block is None:
                         block = np.empty((min(rows_per_block, left), self.dim), np.float32)
-                    number = min(len(chunk), shard.rows - first, len(block) - filled)
-                    rows.read_direct(chunk, np.s_[first : first + number], np.s_[:number])
+                    number = min(len(chunk), stop - row, len(block) - filled)
+                    rows.read_direct(chunk, np.s_[row : row + number], np.s_[:number])
                     piece = block[filled : filled + number]
                     piece[:] = chunk[:number]
                     if not np.isfinite(piece).all():
-                        row = first + int(np.flatnonzero(~np.isfinite(piece).all(axis=1))[0])
-                        name = file["ids"][row].decode()
-                        raise ValueError(f"{shard.path}: the embedding of row {row} ({name!r}) is not finite; embed this shard again")
-                    first, filled = first + number, filled + number
+                        broken = row + int(np.flatnonzero(~np.isfinite(piece).all(axis=1))[0])
+                        name = file["ids"][broken].decode()
+                        raise ValueError(f"{shard.path}: the embedding of row {broken} ({name!r}) is not finite; embed this shard again")
+                    row, filled = row + number, filled + number
                     if filled == len(block):
                         del piece
                         yield start, block

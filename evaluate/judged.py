@@ -110,7 +110,7 @@ def summary(ranked: Ranked, judged: Judged, split: str = "", cutoffs: Sequence[i
         "relevant_not_in_docs": judged.relevant_not_in_docs,
         **values.metrics(),
         "top_k": ranked.depth,
-        "search": f"exact {attributes.metric}",
+        **attributes.searched,
         **{name: value for name, value in filters.items() if value},
         "checkpoint": attributes.checkpoint,
     }

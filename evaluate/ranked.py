@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -52,6 +52,19 @@ class RankedAttributes:
     """Labels that a document had to have, e.g. category=Fruit; empty = none."""
     queries_only: str = ""
     """Labels that a query had to have."""
+    index: str = ""
+    """The index that was asked, e.g. IVF4096,SQ8, nprobe=32; empty = exact search."""
+    index_recall: float = 1.0
+    """Mean share of the exact best `index_recall_at` documents that it was measured to find, with queries it was not tuned on."""
+    index_recall_at: int = 0
+    """0 = exact search."""
+
+    @property
+    def searched(self) -> dict[str, Any]:
+        """What metrics.json says of the search."""
+        if not self.index:
+            return {"search": f"exact {self.metric}"}
+        return {"search": f"approximate {self.metric}: {self.index}", f"search_recall@{self.index_recall_at}": self.index_recall}
 
 
 class Folded(NamedTuple):

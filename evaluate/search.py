@@ -3,36 +3,46 @@
     python -m evaluate.search --queries DUMP --docs DUMP --task video2goods --out OUT --top_k 1000
     python -m evaluate.search --queries clips.txt --docs goods.npy --doc_ids goods.ids.txt --task video2goods --out OUT
     python -m evaluate.search ... --only category=Fruit --dedup 0.98
+    python -m evaluate.search ... --index auto --memory 8GB --recall 0.95
+    torchrun --nproc_per_node 8 -m evaluate.search ...
 
 writes OUT/ranked.h5 and OUT/run.trec. Exact inner products in float32; queries and results are held in memory, documents come in blocks.
+Under torchrun each rank searches its slice of the documents; the files are the same, byte for byte. With --index lists are approximate: asked of an
+index (`evaluate/build_index.py`), whose measured recall they carry.
 Instead of a dump: a .npy [N, D] with a list of ids, or released text features (`id TAB comma-separated floats`), which are converted once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from evaluate.approximate.build import Wanted
+from evaluate.approximate.finder import ByIndex
+from evaluate.approximate.given import wanted_index
 from evaluate.dedup import distinct_lists
 from evaluate.dump import Dump
-from evaluate.index import Best
+from evaluate.engines.choice import ENGINES
+from evaluate.engines.exact import Exact, Finder
+from evaluate.joined import Joined
 from evaluate.labels import Only
 from evaluate.ranked import NOTHING_FOLDED, Folded, RankedAttributes, write_ranked
+from evaluate.ranks import Ranks, joined
 from evaluate.trec import write_trec
 from evaluate.vectors import UNKNOWN_CHECKPOINT, Chosen, Vectors
 from launch.command import CommandParser, run_command
-from launch.logs import progress, say
+from launch.logs import say
 
 QUERY_ROLES = ("both", "query")
 DOCUMENT_ROLES = ("both", "document")
-BLOCK_BYTES = 1 << 29
 
 
 def search(
     queries: Dump | Vectors,
-    docs: Dump | Vectors,
+    docs: Dump | Sequence[Dump] | Vectors,
     out: str | Path,
     task: str,
     top_k: int = 1000,
@@ -44,12 +54,16 @@ def search(
     queries_only: Sequence[str] = (),
     dedup: float = 0.0,
     labels: Sequence[str] | None = None,
+    engine: str = "auto",
+    device: str = "auto",
+    ranks: Ranks | None = None,
+    index: Wanted | None = None,
 ) -> Path:
     """Write the best `top_k` documents of every query to OUT/ranked.h5 (and OUT/run.trec); returns ranked.h5's path.
 
     Args:
         queries, docs: of one checkpoint, may be the same. Of a dump, rows of the task's domains with the roles both and query, both and
-            document; of other vectors, all.
+            document; of other vectors, all. Several dumps of documents are one corpus.
         out: folder for the results.
         task: `QUERYDOMAIN2DOCUMENTDOMAIN`, e.g. video2goods.
         top_k: results a query; capped at the number of documents.
@@ -60,13 +74,16 @@ def search(
         queries_only: likewise for queries.
         dedup: cosine above which two documents of a list are one (`evaluate/dedup.py`); 0 = all are kept.
         labels: labels to keep in ranked.h5 for numbers by category; default: category, where a side has it.
+        engine, device: what searches, and where (`evaluate/engines/choice.py`). Does not change the results.
+        ranks: of a job that searches together: all of them call this with the same arguments, the first one writes; default: this process.
+        index: ask an index (its folder, or one that is built in OUT/index first) in place of all documents; its `top_k` is this search's.
 
-    Raises ValueError for vectors of two checkpoints or two widths, where a side has no rows, or none that a filter allows, and for a label
-    that neither side has.
+    Raises ValueError for vectors of two checkpoints or two widths, where a side has no rows, or none that a filter allows, for a label
+    that neither side has, and for an index of other documents.
     """
     query_domain, doc_domain = domains_of(task)
     asking = queries.side(QUERY_ROLES, query_domain) if isinstance(queries, Dump) else queries
-    searched = docs.side(DOCUMENT_ROLES, doc_domain) if isinstance(docs, Dump) else docs
+    searched = everything = _documents(docs, doc_domain, index)
     _check_together(asking, searched, quiet)
     if top_k < 1 or block_rows < 0:
         raise ValueError(f"--top_k {top_k} --block_rows {block_rows}: at least 1 result, and 0 or more rows")
@@ -78,14 +95,29 @@ def search(
         asking = Chosen(asking, filter_queries)
     if filter_docs := Only.parse(only):
         searched = Chosen(searched, filter_docs)
+    if index is not None and dedup:
+        raise ValueError("--dedup looks for more documents until lists are full, which an index does not promise to find; leave --index out")
     number = len(searched)
     if number < top_k and not quiet:
         say(f"{task}: {number} documents are fewer than --top_k {top_k}, so every list holds all {number}")
     k = min(top_k, number)
     kept_labels = _kept_labels(asking, searched, labels)
-    scores, rows, folded = _lists(asking, searched, k, block_rows, dedup, Path(out), quiet)
-    used, ranks = _renumber(np.concatenate([rows.ravel(), folded.doc]) if len(folded.doc) else rows.ravel(), number)
-    ranks, folded = ranks[: rows.size].reshape(rows.shape), folded._replace(doc=ranks[rows.size :])
+    path = Path(out) / "ranked.h5"
+    ranks = ranks or Ranks()
+    find: Finder = Exact(searched, engine, device, block_rows, ranks, quiet)
+    card = None
+    if index is not None:
+        assert isinstance(everything, Joined)
+        kept = searched.kept if isinstance(searched, Chosen) else None
+        with ranks.one_outcome():
+            by_index = ByIndex(replace(index, top_k=min(top_k, len(everything))), everything, asking, out, kept, ranks, quiet)
+        find, card = by_index, by_index.card
+    lists = _lists(find, ranks, asking, searched, k, dedup, Path(out))
+    if lists is None:
+        return path
+    scores, rows, folded = lists
+    used, places = _renumber(np.concatenate([rows.ravel(), folded.doc]) if len(folded.doc) else rows.ravel(), number)
+    places, folded = places[: rows.size].reshape(rows.shape), folded._replace(doc=places[rows.size :])
     doc_ids = searched.ids_at(used)
     attributes = RankedAttributes(
         task,
@@ -97,12 +129,13 @@ def search(
         only=str(filter_docs),
         queries_only=str(filter_queries),
     )
-    path = Path(out) / "ranked.h5"
+    if card is not None:
+        attributes = replace(attributes, index=str(card), index_recall=card.recall, index_recall_at=card.recall_at)
     # An older run is taken away first, so that the two files never tell of two searches.
     path.with_name("run.trec").unlink(missing_ok=True)
-    query_ids = write_ranked(path, asking, searched, doc_ids, ranks, scores, attributes, folded, kept_labels)
+    query_ids = write_ranked(path, asking, searched, doc_ids, places, scores, attributes, folded, kept_labels)
     if trec:
-        write_trec(path.with_name("run.trec"), query_ids, doc_ids, ranks, scores)
+        write_trec(path.with_name("run.trec"), query_ids, doc_ids, places, scores)
     if not quiet:
         say(f"{task}: best {scores.shape[1]} of {number} documents for each of {len(scores)} queries -> {path}")
     return path
@@ -114,6 +147,17 @@ def domains_of(task: str) -> tuple[str, str]:
     if not query_domain or not doc_domain:
         raise ValueError(f"--task {task}: give QUERYDOMAIN2DOCUMENTDOMAIN, e.g. video2goods")
     return query_domain, doc_domain
+
+
+def _documents(docs: Dump | Sequence[Dump] | Vectors, domain: str, index: Wanted | None) -> Vectors:
+    """What is searched among; where an index is asked, with rows that can be read by number."""
+    if isinstance(docs, Vectors):
+        if index is not None:
+            raise ValueError(f"{docs.name}: an index is made from dumps; make it one: python -m evaluate.dump convert")
+        return docs
+    if isinstance(docs, Dump) and index is None:
+        return docs.side(DOCUMENT_ROLES, domain)
+    return Joined([docs] if isinstance(docs, Dump) else docs, DOCUMENT_ROLES, domain)
 
 
 def _check_together(queries: Vectors, docs: Vectors, quiet: bool) -> None:
@@ -137,24 +181,22 @@ def _kept_labels(queries: Vectors, docs: Vectors, wanted: Sequence[str] | None) 
 
 
 def _lists(
-    queries: Vectors, docs: Vectors, k: int, block_rows: int, dedup: float, scratch: Path, quiet: bool
-) -> tuple[np.ndarray, np.ndarray, Folded]:
-    """(scores float32 [Q, k], rows int64 [Q, k], folded) over all documents; -inf and -1 where folding left a list shorter."""
-    rows = block_rows or max(1, BLOCK_BYTES // (4 * docs.dim))
-    vectors = np.concatenate([block for _, block in queries.blocks(rows)])
+    find: Finder, ranks: Ranks, queries: Vectors, docs: Vectors, k: int, dedup: float, scratch: Path
+) -> tuple[np.ndarray, np.ndarray, Folded] | None:
+    """(scores float32 [Q, k], rows int64 [Q, k], folded) over all documents; -inf and -1 where folding left a list shorter. None but on rank 0."""
+    vectors = np.empty((len(queries), queries.dim), np.float32)
+    with ranks.one_outcome():
+        for first, block in queries.blocks():
+            vectors[first : first + len(block)] = block
+            del block
+    lists: list[tuple[np.ndarray, np.ndarray, Folded]] = []
 
-    def best_of(chosen: np.ndarray | slice, depth: int) -> tuple[np.ndarray, np.ndarray]:
-        best = Best(vectors[chosen], depth)
-        with progress(total=len(docs), what="search", unit="doc", quiet=quiet) as bar:
-            for first, block in docs.blocks(rows):
-                best.add(block, first)
-                bar.update(len(block))
-                del block
-        return best.result()
+    def lead(best: Finder) -> None:
+        every = np.arange(len(vectors))
+        lists.append(distinct_lists(best, len(vectors), docs, k, dedup, scratch) if dedup else (*best(every, k), NOTHING_FOLDED))
 
-    if dedup:
-        return distinct_lists(best_of, len(vectors), docs, k, dedup, scratch)
-    return *best_of(slice(None), k), NOTHING_FOLDED
+    ranks.led(find, lead, vectors)
+    return lists[0] if lists else None
 
 
 def _renumber(rows: np.ndarray, docs: int) -> tuple[np.ndarray, np.ndarray]:
@@ -178,7 +220,9 @@ def main(argv: list[str] | None = None) -> None:
 
     parser = CommandParser("python -m evaluate.search", __doc__)
     parser.add_argument("--queries", required=True, metavar="DUMP", help="finished dump that holds the queries, a .npy, or text features")
-    parser.add_argument("--docs", required=True, metavar="DUMP", help="likewise for the documents (may be the same)")
+    parser.add_argument(
+        "--docs", required=True, nargs="+", metavar="DUMP", help="likewise for the documents (may be the same); several dumps are one corpus"
+    )
     parser.add_argument(
         "--query_ids", metavar="FILE", help="id list of a .npy: .txt, an id a line, or .json (default: NAME.ids.txt and the like beside it)"
     )
@@ -193,25 +237,44 @@ def main(argv: list[str] | None = None) -> None:
         "--dedup", type=float, default=0.0, metavar="COSINE", help="of documents more alike than this keep the best-ranked, e.g. 0.98"
     )
     parser.add_argument("--labels", nargs="*", metavar="LABEL", help="labels to keep for numbers by category (default: category, where known)")
-    parser.add_argument("--block_rows", type=int, default=0, help="documents held in memory at a time (default: 0, as many as make 512 MiB)")
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="what searches; auto = the fastest that is here (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda; auto = cards where an engine sees one (default: %(default)s)")
+    parser.add_argument(
+        "--index", metavar="FOLDER|FACTORY|auto", help="ask an index: its folder, or a kind of FAISS to build in OUT/index (default: none)"
+    )
+    parser.add_argument("--memory", default="", metavar="SIZE", help="most that --index auto may take, e.g. 8GB (default: half of this machine's)")
+    parser.add_argument(
+        "--recall", type=float, default=0.95, help="share of the exact results that an index built here has to find (default: %(default)s)"
+    )
+    parser.add_argument("--block_rows", type=int, default=0, help="documents read at a time (default: 0, as many as make 512 MiB of two blocks)")
     parser.add_argument("--no_trec", action="store_true", help="leave the TREC run file out")
     given = parser.parse_args(argv)
     query_domain, doc_domain = domains_of(given.task)
-    queries = open_source(given.queries, query_domain, given.query_ids, given.converted)
-    docs = open_source(given.docs, doc_domain, given.doc_ids, given.converted)
-    search(
-        queries,
-        docs,
-        given.out,
-        given.task,
-        given.top_k,
-        given.block_rows,
-        trec=not given.no_trec,
-        only=given.only,
-        queries_only=given.queries_only,
-        dedup=given.dedup,
-        labels=given.labels,
-    )
+    index = wanted_index(given.index, given.memory, given.recall)
+    with joined() as ranks:
+        with ranks.first_alone():  # it makes dumps of text features, which the others find
+            queries = open_source(given.queries, query_domain, given.query_ids, given.converted)
+            opened = [open_source(path, doc_domain, given.doc_ids, given.converted) for path in given.docs]
+            dumps = [source for source in opened if isinstance(source, Dump)]
+            if len(opened) > max(1, len(dumps)):
+                raise ValueError("--docs: several are folders of dumps; make dumps of other files first: python -m evaluate.dump convert")
+        search(
+            queries,
+            opened[0] if len(opened) == 1 else dumps,
+            given.out,
+            given.task,
+            given.top_k,
+            given.block_rows,
+            trec=not given.no_trec,
+            only=given.only,
+            queries_only=given.queries_only,
+            dedup=given.dedup,
+            labels=given.labels,
+            engine=given.engine,
+            device=given.device,
+            ranks=ranks,
+            index=index,
+        )
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ class Vectors(ABC):
         """The ids (UTF-8 bytes, `evaluate/ids.py`), a block at a time."""
 
     @abstractmethod
-    def blocks(self, rows_per_block: int = 65536) -> Iterator[tuple[int, np.ndarray]]:
-        """(number of the block's first row, float32 [n, D]) over all N, n at most `rows_per_block`.
+    def blocks(self, rows_per_block: int = 65536, first: int = 0, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """(number of the block's first row, float32 [n, D]) over the rows from `first` to `last` (default: all N), n at most `rows_per_block`.
 
         One block is held at a time if the caller lets go of it (`del`) before it asks for the next.
         Raises ValueError naming file, row and id for a vector that is not finite.
@@ -93,6 +93,11 @@ class Chosen(Vectors):
         if not self._kept.any():
             raise ValueError(f"{whole.name}: none of {len(whole)} items passes the filter {only}; {_some_values(whole, only)}")
 
+    @property
+    def kept(self) -> np.ndarray:
+        """bool, one for each of the whole: which these are."""
+        return self._kept
+
     def __len__(self) -> int:
         return int(self._kept.sum())
 
@@ -103,10 +108,14 @@ class Chosen(Vectors):
     def id_blocks(self) -> Iterator[np.ndarray]:
         yield from self._pass(self._whole.id_blocks())
 
-    def blocks(self, rows_per_block: int = 65536) -> Iterator[tuple[int, np.ndarray]]:
-        number = 0
-        for first, block in self._whole.blocks(rows_per_block):
-            kept = block[self._kept[first : first + len(block)]]
+    def blocks(self, rows_per_block: int = 65536, first: int = 0, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        last = len(self) if last is None else last
+        if first >= last:
+            return
+        begin, end = (0, len(self._whole)) if last - first == len(self) else _places_of(self._kept, first, last)
+        number = first
+        for row, block in self._whole.blocks(rows_per_block, begin, end):
+            kept = block[self._kept[row : row + len(block)]]
             del block
             if len(kept):
                 number += len(kept)
@@ -124,6 +133,12 @@ class Chosen(Vectors):
         for block in blocks:
             yield block[self._kept[first : first + len(block)]]
             first += len(block)
+
+
+def _places_of(kept: np.ndarray, first: int, last: int) -> tuple[int, int]:
+    """(begin, end) of the shortest range that holds the kept ones numbered from `first` to `last`."""
+    counted = np.cumsum(kept)
+    return int(np.searchsorted(counted, first + 1)), int(np.searchsorted(counted, last)) + 1
 
 
 def _allowed(vectors: Vectors, key: str, only: Only) -> np.ndarray:

@@ -45,13 +45,13 @@ def write_cards(shards: ShardSet, ranked: Ranked, truth: GroundTruth, out: str |
     reader = FrameReader(decoder)
     with whole_folder(out) as folder:
         for domain, ids in zip(domains_of(ranked.attributes.task), (wanted["queries"], wanted["docs"])):
-            for place, sample in enumerate(_samples(shards, domain, set(ids))):
-                cards.setdefault(domain, {})[sample.id] = _card(sample, reader, folder, f"{domain}-{place}")
+            for place, sample in enumerate(samples_of(shards, domain, set(ids))):
+                cards.setdefault(domain, {})[sample.id] = card_of(sample, reader, folder, f"{domain}-{place}")
         write_json(folder / "cards.json", cards)
     return out
 
 
-def _samples(shards: ShardSet, domain: str, ids: set[str]) -> Iterable[Sample]:
+def samples_of(shards: ShardSet, domain: str, ids: set[str]) -> Iterable[Sample]:
     """The samples with these ids; looks through the indexes, a shard at a time."""
     for number in shards.of_domain(domain):
         shard = shards.shard(number)
@@ -60,7 +60,8 @@ def _samples(shards: ShardSet, domain: str, ids: set[str]) -> Iterable[Sample]:
                 yield shard.sample(row)
 
 
-def _card(sample: Sample, reader: FrameReader, folder: Path, stem: str) -> dict[str, Any]:
+def card_of(sample: Sample, reader: FrameReader, folder: Path, stem: str) -> dict[str, Any]:
+    """The card of a sample; its pictures are written into `folder` under names that begin with `stem`."""
     words = sample.words()
     frames = reader.read(sample, FRAMES if sample.domain in CLIPS else 1, None, 2 * HEIGHT) or []
     images = []

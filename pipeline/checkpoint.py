@@ -34,6 +34,8 @@ class State:
     best: dict[str, float] | None = None
     """what names the best checkpoint (trainer.best_metric), as it was at `best_step`"""
     best_step: int | None = None
+    not_better: int = 0
+    """validations since the best one"""
     history: dict[str, float] = field(default_factory=dict)
     """metrics of the last validation"""
 

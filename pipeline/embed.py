@@ -22,6 +22,7 @@ from evaluate.embeddings import DumpAttributes, finish_dump, is_complete, write_
 from launch import distributed
 from launch.command import CommandParser, run_command
 from launch.logs import is_main, progress, say
+from launch.lost_rank import ending_when_lost
 from pipeline.checkpoint import Loaded, load_checkpoint
 from pipeline.precision import autocast, resolve_precision
 from pipeline.recipe import Recipe
@@ -206,17 +207,18 @@ def main(argv: list[str] | None = None) -> None:
     loaded, shards = load_checkpoint(arguments.checkpoint, arguments.weights), ShardSet(arguments.shards)
     device = start_embedding(arguments)
     try:
-        embed_checkpoint(
-            loaded,
-            shards,
-            arguments.domain,
-            arguments.out,
-            device=device,
-            precision=arguments.precision,
-            batch_size=arguments.batch_size,
-            workers=arguments.workers,
-            dtype=arguments.dtype,
-        )
+        with ending_when_lost("while embedding", "it goes on from the shards that are complete"):
+            embed_checkpoint(
+                loaded,
+                shards,
+                arguments.domain,
+                arguments.out,
+                device=device,
+                precision=arguments.precision,
+                batch_size=arguments.batch_size,
+                workers=arguments.workers,
+                dtype=arguments.dtype,
+            )
     finally:
         distributed.stop()
 

@@ -61,10 +61,11 @@ class Stream:
 
     batch_size: int = 64
     """documents (pairs policy: pairs) in one forward of all ranks together; a multiple of the number of ranks"""
-    policy: Literal["document", "published", "cluster", "pairs"] = "document"
+    policy: Literal["document", "published", "cluster", "pairs", "clips"] = "document"
     """document: an epoch is every document once, its query drawn among its own; published (QCD as released): an epoch is every query once,
     a side drawn at even chance where it has both, one document of that side at random; cluster: an epoch as published, in batches whose
-    queries are of one cluster (QCD's hard negatives); pairs: an epoch is every clip once, each with a good that it shares a query with (MQMC)"""
+    queries are of one cluster (QCD's hard negatives); pairs: an epoch is every clip once, each with a good that it shares a query with (MQMC);
+    clips: an epoch is every clip once, by itself (MMRA)"""
     cluster_level: int = 0
     """cluster policy: level 0 as released (coarsest), 1 or 2 finer"""
     domains: Literal["single", "mixed"] = "single"
@@ -144,8 +145,10 @@ class Trainer:
     validate_every: int = 0
     """optimiser steps between two validations; 0 = at the end of each epoch"""
     best_metric: str = "video2goods/recall@10"
-    """validation metric that names the best checkpoint (median_rank: lower is better; all others: higher is); with ema/ before it, that of
-    the slow average; of several with commas between, the next one decides where those before are equal"""
+    """validation metric that names the best checkpoint (median_rank, mae, nmse: lower is better; all others: higher is); with ema/ before it, that
+    of the slow average; of several with commas between, the next one decides where those before are equal"""
+    patience: int = 0
+    """validations in a row without a better one after which the run ends early; 0 = it never does"""
     timeout_s: float = 1800.0
     """seconds that a rank waits for the others before the job stops"""
 
@@ -155,7 +158,7 @@ class Evaluation:
     """What is reported."""
 
     tasks: tuple[str, ...] = ("video2goods", "goods2video")
-    """retrieval tasks, query domain first"""
+    """retrieval tasks, query domain first; or popularity, which is predicted"""
     batch_size: int = 64
     """items embedded at a time; batches never cross a shard"""
     dtype: Literal["float16", "float32"] = "float16"

@@ -55,7 +55,7 @@ class TrainingSamples(Dataset):
         sample = self._shards.shard(draw.shard).sample(draw.row)
         rng = generator(self._seed, epoch, sample.domain, sample.id, draw.query)
         queries = [query for query in sample.queries() if draw.query in (OWN_QUERY, query.id)]
-        query = queries[int(rng.integers(len(queries)))]
+        query = queries[int(rng.integers(len(queries)))] if queries else None
         return self._preparation.sample(sample, rng, query)
 
 

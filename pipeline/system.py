@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.query_decoder import Decoding
 from pipeline.exporting.forms import Exports
 from pipeline.item import Query
-from pipeline.shards import Sample
+from pipeline.shards import Sample, ShardSet
 
 Batch = dict[str, Tensor]
 
@@ -27,7 +27,7 @@ class Preparation(ABC):
 
         Args:
             rng: draws augmentation and choice; None for evaluation, which draws nothing.
-            query: the query that the sampler drew for this document; None where there is none (evaluation).
+            query: the query that the sampler drew for this document; None where there is none (evaluation, or an item without queries).
 
         Raises:
             ValueError: names shard, sample and cause, where a member is missing or broken.
@@ -66,6 +66,10 @@ class System(Embedder):
     """a row of `encode` follows from its item alone; False where batch statistics are used, and a batch cannot be encoded in pieces"""
     watched: frozenset[str] = frozenset()
     """names of terms that are logged and not added to the loss"""
+    predicted_domain: str = ""
+    """domain of the items that `predict` is for; empty where it predicts nothing"""
+    neighbours_used: int = 0
+    """neighbours of an item (`pipeline.neighbours`) that a prediction looks at"""
 
     @property
     def feature_dim(self) -> int:
@@ -91,6 +95,13 @@ class System(Embedder):
     def caption(self, batch: Batch, decoding: Decoding) -> list[list[tuple[str, float]]]:
         """Texts that the system reads off each document's frames, best first, with their log probabilities; none where it has no frames."""
         raise ValueError(f"{type(self).__name__} has no decoder that writes texts; use a checkpoint of a recipe that has one (qcd)")
+
+    def predict(self, batch: Batch) -> Tensor:
+        """A number for each item, float32 [B]; a system that predicts says for which items (`predicted_domain`)."""
+        raise ValueError(f"{type(self).__name__} predicts no numbers; use a checkpoint of a recipe that does (mmra)")
+
+    def require(self, shards: ShardSet) -> None:
+        """Raise ValueError where a split lacks what the system needs beside its samples, before anything is started."""
 
     @abstractmethod
     def parts(self) -> dict[str, nn.Module]:

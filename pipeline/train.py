@@ -19,10 +19,12 @@ from launch import distributed
 from launch.command import leave_at_once, run_command
 from launch.files import read_json
 from launch.logs import is_main, say
+from launch.lost_rank import rank_lost, what_was_lost
 from launch.seeds import seed_everything
 from pipeline.checkpoint import CheckpointFolder, find_checkpoint, start_from
 from pipeline.corpus import Corpus, open_corpus
 from pipeline.item import CLIPS
+from pipeline.popularity import POPULARITY
 from pipeline.precision import resolve_precision
 from pipeline.recipe import Recipe, add_recipe_arguments, differences, from_dict, module_of, recipe_from, resolve
 from pipeline.settings_parser import SettingsParser
@@ -48,15 +50,16 @@ def train(recipe: Recipe, corpus: Corpus, out: Path, device: str, init: str | No
     chosen = distributed.start(device, recipe.trainer.timeout_s)
     try:
         shards = ShardSet(corpus.pack("train", recipe.packing))
-        shards.require_domains("goods")
-        if not any(shards.counts.get(domain) for domain in CLIPS):
-            shards.require_domains(CLIPS[0])
+        _require_domains(shards, recipe)
         validation = _validation_set(corpus, recipe)
         module, latest = module_of(recipe.name), CheckpointFolder(out).latest()
         if chosen.type == "cpu":
             torch.set_num_threads(_threads(recipe))
         seed_everything(recipe.trainer.seed)
         system = module.build(recipe, shards.tokenizer(), shards)
+        for split in (shards, validation):
+            if split is not None:
+                system.require(split)
         trainer = Trainer(recipe, system, shards, validation, out, chosen)
         if latest is not None:
             _same_run(recipe, latest)
@@ -73,7 +76,7 @@ def train(recipe: Recipe, corpus: Corpus, out: Path, device: str, init: str | No
         try:
             state = trainer.fit()
         except RuntimeError as error:
-            if not _rank_lost(error):
+            if not rank_lost(error):
                 raise
             leave_at_once(_what_was_lost(error, trainer))
         say(f"done: {state.step} steps; {out}/checkpoints holds the latest{' and the best' if state.best_step is not None else ''} checkpoint")
@@ -81,20 +84,13 @@ def train(recipe: Recipe, corpus: Corpus, out: Path, device: str, init: str | No
         distributed.stop()
 
 
-def _rank_lost(error: RuntimeError) -> bool:
-    """True where an exchange between ranks failed: torch has a class for NCCL's and the store's errors, gloo's say so in their words alone."""
-    return isinstance(error, torch.distributed.DistError) or "/gloo/" in str(error)
-
-
 def _what_was_lost(error: RuntimeError, trainer: Trainer) -> str:
-    said = str(error).splitlines()[0].rpartition("] ")[2]
-    silent = "timed out" in said.lower()
-    happened = f"did not answer for {trainer.recipe.trainer.timeout_s:g} s (--trainer.timeout_s)" if silent else "broke off the connection"
     latest = trainer.checkpoints.latest()
-    goes_on = f"goes on from {latest}, which is whole" if latest is not None else "begins anew, since no checkpoint was written yet"
-    return (
-        f"rank {distributed.rank()} of {distributed.world_size()}: another rank {happened} after step {trainer.state.step}; see what that rank's "
-        f"log says and whether its node is reachable, then start the same command on every node: it {goes_on} ({said})"
+    return what_was_lost(
+        error,
+        f"did not answer for {trainer.recipe.trainer.timeout_s:g} s (--trainer.timeout_s)",
+        f"after step {trainer.state.step}",
+        f"it goes on from {latest}, which is whole" if latest is not None else "it begins anew, since no checkpoint was written yet",
     )
 
 
@@ -102,6 +98,14 @@ def _threads(recipe: Recipe) -> int:
     """More threads than free cores are worse than one: OpenMP's threads wait by spinning."""
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return recipe.trainer.threads or max(1, len(os.sched_getaffinity(0)) // ranks - recipe.stream.workers)
+
+
+def _require_domains(shards: ShardSet, recipe: Recipe) -> None:
+    """Raise ValueError where the split lacks clips, or goods unless clips are trained on by themselves."""
+    if recipe.stream.policy != "clips":
+        shards.require_domains("goods")
+    if not any(shards.counts.get(domain) for domain in CLIPS):
+        shards.require_domains(CLIPS[0])
 
 
 def _validation_set(corpus: Corpus, recipe: Recipe) -> ShardSet | None:
@@ -112,7 +116,7 @@ def _validation_set(corpus: Corpus, recipe: Recipe) -> ShardSet | None:
         return None
     shards = ShardSet(folder)
     for task in recipe.evaluation.tasks:
-        if shards.ground_truth(task) is None:
+        if task != POPULARITY and shards.ground_truth(task) is None:
             raise ValueError(f"{folder}: no ground truth for {task}; leave it out of --evaluation.tasks or pack the split with it")
     return shards
 

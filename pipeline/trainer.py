@@ -110,7 +110,7 @@ class Trainer:
                 prefetch=self.recipe.stream.prefetch,
                 pin=self.device.type == "cuda",
             )
-            while state.step < total:
+            while state.step < total and not self._out_of_patience():
                 in_epoch = batches_in[state.epoch]
                 forwards = min(settings.accumulate, in_epoch - state.batch)
                 set_learning_rate(self.optimiser, scale_at(state.step, total, state.epoch + state.batch / in_epoch, self.recipe.optim))
@@ -171,10 +171,13 @@ class Trainer:
 
     def _after(self, finished: bool, epoch_ended: bool, log: RunLog) -> None:
         """What follows a step: validation, checkpoint, and the end of a run that was asked to stop."""
-        settings, step = self.recipe.trainer, self.state.step
+        settings, state, step = self.recipe.trainer, self.state, self.state.step
         is_best = False
         if self.validation is not None and (finished or (step % settings.validate_every == 0 if settings.validate_every else epoch_ended)):
             is_best = self._validate(log)
+            if not finished and self._out_of_patience():
+                say(f"stopped early after step {step}: the last {state.not_better} validations were no better than that of step {state.best_step}")
+                finished = True
         if finished or is_best or self.stop_wanted or step % settings.checkpoint_every == 0:
             folder = self._checkpoint(is_best)
             if self.stop_wanted and not finished:
@@ -194,10 +197,15 @@ class Trainer:
         is_best = self.state.best is None or better(names, metrics, self.state.best)
         if is_best:
             self.state.best, self.state.best_step = {name: metrics[name] for name in names}, self.state.step
-        shown = ", ".join(f"{key.removesuffix('/recall@10')} recall@10 {value:.3f}" for key, value in metrics.items() if key.endswith("/recall@10"))
+        self.state.not_better = 0 if is_best else self.state.not_better + 1
+        named = [key for key in metrics if key.endswith("/recall@10")] or names
+        shown = ", ".join(f"{key.replace('/', ' ')} {metrics[key]:.3f}" for key in named)
         say(f"step {self.state.step}: validation {shown}{' (best so far)' if is_best else ''}")
         log.record({f"validation/{key}": value for key, value in metrics.items()})
         return is_best
+
+    def _out_of_patience(self) -> bool:
+        return 0 < self.recipe.trainer.patience <= self.state.not_better
 
     def _validation(self, prefix: str) -> dict[str, float]:
         assert self.validation is not None

@@ -43,16 +43,17 @@ class ArrayVectors(Vectors):
     def id_blocks(self, rows_per_block: int = 65536) -> Iterator[np.ndarray]:
         yield from read_id_blocks(self._ids, rows_per_block)
 
-    def blocks(self, rows_per_block: int = 65536) -> Iterator[tuple[int, np.ndarray]]:
-        for first in range(0, self._rows, rows_per_block):
+    def blocks(self, rows_per_block: int = 65536, first: int = 0, last: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        end = self._rows if last is None else last
+        for begin in range(first, end, rows_per_block):
             # Mapped anew for each block: pages that a mapping has touched count as memory until it is gone.
-            block = self._map()[first : first + rows_per_block].astype(np.float32)
+            block = self._map()[begin : min(begin + rows_per_block, end)].astype(np.float32)
             broken = np.flatnonzero(~np.isfinite(block).all(axis=1))
             if len(broken):
-                row = first + int(broken[0])
+                row = begin + int(broken[0])
                 [name] = decode_ids(self.ids_at(np.array([row])))
                 raise ValueError(f"{self.name}: row {row} ({name!r}) is not finite; make the array again without it")
-            yield first, block
+            yield begin, block
             del block
 
     def _map(self) -> np.ndarray:

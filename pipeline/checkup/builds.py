@@ -9,7 +9,7 @@ from importlib import metadata
 
 import torch
 
-from evaluate.index import engine
+from evaluate.engines.library import load_faiss
 from pipeline.checkup.sheet import Sheet
 
 SET_UP = "run bash launch/setup.sh, which installs what fits this machine"
@@ -25,7 +25,7 @@ def builds() -> Sheet:
     sheet.row("Python", f"{platform.python_version()}, {sys.executable}")
     sheet.row("torch", f"{torch.__version__}, {torch_build()}")
     with sheet.noting("FAISS", SET_UP):
-        faiss = engine()
+        faiss = load_faiss()
         sheet.row("FAISS", f"{faiss.__version__}, {faiss_build()}, {' '.join(faiss.get_compile_options().split())}")
     installed = installed_faiss()
     if len(installed) > 1:
@@ -58,7 +58,7 @@ def cudnn_version(number: int | None) -> str:
 def faiss_build() -> str:
     """GPU or CPU build, and the package that it came in."""
     package = " and ".join(installed_faiss()) or "of no package that is known here"
-    return f"{'GPU' if hasattr(engine(), 'StandardGpuResources') else 'CPU'} build ({package})"
+    return f"{'GPU' if hasattr(load_faiss(), 'StandardGpuResources') else 'CPU'} build ({package})"
 
 
 def installed_faiss() -> list[str]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from evaluate.index import engine
+from evaluate.engines.library import load_faiss
 from launch.choose_builds import QUERY, choose
 from pipeline.checkup.builds import SET_UP, installed_faiss
 from pipeline.checkup.sheet import Sheet
@@ -127,7 +127,7 @@ def _served_by_torch(architectures: Sequence[str]) -> str:
 
 def _served_by_faiss() -> str:
     try:
-        on_cards = hasattr(engine(), "StandardGpuResources")
+        on_cards = hasattr(load_faiss(), "StandardGpuResources")
     except ImportError:
         return "cannot be known: it does not load"
     if not on_cards:

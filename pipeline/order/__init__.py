@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pipeline.order.clips import ClipOrder
 from pipeline.order.cluster import ClusterOrder
 from pipeline.order.document import DocumentOrder
 from pipeline.order.order import OWN_QUERY, Draw, Order
@@ -16,7 +17,7 @@ from pipeline.order.published import PublishedOrder
 from pipeline.recipe import Stream
 from pipeline.shards import ShardSet
 
-__all__ = ["OWN_QUERY", "ClusterOrder", "DocumentOrder", "Draw", "Order", "PairOrder", "PublishedOrder", "order_of"]
+__all__ = ["OWN_QUERY", "ClipOrder", "ClusterOrder", "DocumentOrder", "Draw", "Order", "PairOrder", "PublishedOrder", "order_of"]
 
 
 def order_of(shards: ShardSet, settings: Stream, seed: int) -> Order:
@@ -26,5 +27,6 @@ def order_of(shards: ShardSet, settings: Stream, seed: int) -> Order:
         "published": PublishedOrder,
         "cluster": ClusterOrder,
         "pairs": PairOrder,
+        "clips": ClipOrder,
     }
     return orders[settings.policy](shards, settings, seed)

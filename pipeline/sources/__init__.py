@@ -33,6 +33,8 @@ READERS: dict[str, str] = {
     "real20m": "pipeline.sources.real20m:Real20M",
     "catalog": "pipeline.sources.catalog:Catalog",
     "mvs": "pipeline.sources.mvs:MVS",
+    "microlens": "pipeline.sources.microlens:MicroLens",
+    "nus": "pipeline.sources.nus:NUS",
 }
 """Name of a source -> where its reader is. The order is that in which layouts are tried."""
 

@@ -10,6 +10,7 @@
     goods/images/<id % 50000>/<id>.jpg       goods/text/<id % 50000>/<id>.txt     id, category, brand, entity, title, description
     video/frameid/<id % 50000>/<id>.txt      one line: comma-separated frame paths below video/images, or one video file there
     video/text/<id % 50000>/<id>.txt         caption, title, recognised text
+    video/popularity.txt                     optional, ours: id TAB a number, the label `popularity` (goods/ and live/ likewise)
 
 A corpus may have the train file alone or test files alone. Released names with a tail (`new_train_98000`, `all_goods_177839.txt`)
 are taken where there is one such file. `null` in a text file means empty. HTML entities, which the released query file has
@@ -29,6 +30,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +85,12 @@ class Real20M:
         return train + (("test",) if any(self._list_file("test_file", name) for name in _TEST_FILES) else ())
 
     def list_files(self, split: str) -> list[Path]:
-        """The train and cluster file, or the test and ground-truth files."""
+        """The train and cluster file, or the test and ground-truth files; with those of popularity."""
         if split == "train":
             files = [self._list_file("train_file", "train"), self._cluster_file()]
         else:
             files = [self._list_file("test_file", name) for name in _TEST_FILES] + list(self._truth_files().values())
-        return [file for file in files if file is not None]
+        return [file for file in files if file is not None] + self._popularity_files()
 
     def clusters(self, split: str) -> Iterator[tuple[str, tuple[int, ...]]]:
         """The lines of cluster.txt. A level that is `None` ends the line's levels."""
@@ -107,7 +109,11 @@ class Real20M:
 
     def entries(self, split: str) -> Iterator[Entry | Rejected]:
         """Train: an entry for each pair of query and id. Test: an entry for each line of the test files."""
-        return self._train_entries() if split == "train" else self._test_entries()
+        known = {file.parent.name: self._popularity(file) for file in self._popularity_files()}
+        for entry in self._train_entries() if split == "train" else self._test_entries():
+            if isinstance(entry, Entry) and entry.id in known.get(entry.domain, {}):
+                entry = replace(entry, labels={**entry.labels, "popularity": known[entry.domain][entry.id]})
+            yield entry
 
     def read(self, entry: Entry) -> Item:
         """The item with its words and media paths; see the module for the files."""
@@ -174,6 +180,19 @@ class Real20M:
         if len(lines) > 1:
             raise BadItem(name, f"has {len(lines)} lines, not 1 (comma-separated frame paths)")
         return self._below_images(domain, lines[0] if lines else "", name)
+
+    def _popularity_files(self) -> list[Path]:
+        return [file for domain in _TRAIN_DOMAINS if (file := self.root / domain / "popularity.txt").is_file()]
+
+    def _popularity(self, file: Path) -> dict[str, float]:
+        found = {}
+        for number, line in _lines(file, self.root):
+            try:
+                id, value = str(line).split("\t")
+                found[id] = float(value)
+            except ValueError as error:
+                raise ValueError(f"{file}: line {number} is {line!r}; wanted an id, a tab and a number") from error
+        return found
 
     def _below_images(self, domain: str, column: str, file: str) -> tuple[Path, ...]:
         paths = _ids(column)

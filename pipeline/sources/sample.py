@@ -4,7 +4,7 @@
 
 Products are told apart by silhouette, pattern and emblem; colours and the words of clips say little. Its clips are H.264 mp4 files in which one
 product, seldom two, moves among clutter in changing light. Tested are new clips: of products that the training files know, and of products that
-they do not.
+they do not. Clips have a popularity by a law that is known (`pipeline.sources.procedural.popularity`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from launch.seeds import generator
 from pipeline.sources.procedural.clips import clip_frames, write_clip
 from pipeline.sources.procedural.drawing import catalogue_image, product_sprite
 from pipeline.sources.procedural.goods import Product, catalogue
+from pipeline.sources.procedural.popularity import popularity
 from pipeline.sources.procedural.words import Cluster, clip_lines, goods_lines, product_queries, shared_queries
 
 NEW_SHARE = 0.15
@@ -82,6 +83,7 @@ def write_sample(out: str | Path, products: int = 120, clips_per_product: int = 
         _draw(root, goods, training + testing, seed, workers)
         _write_training_files(root, goods, training, seed)
         _write_test_files(root, goods, testing)
+        _write_popularity(root, training + testing, seed)
         write_json(root / SETTINGS, settings)
     new = sum(product.new for product in goods)
     say(f"{out}: {products} goods ({new} of them new to training), {len(training)} clips to train on, {len(testing)} to test with")
@@ -222,6 +224,15 @@ def _write_test_files(root: Path, goods: Sequence[Product], testing: Sequence[Cl
     goods2video = [f"{good}\t" + ",".join(f"{clip}.jpg" for clip in clips) for good, clips in sorted(clips_of.items())]
     _write_lines(root / "test_file/eval_gt_video2goods.txt", video2goods)
     _write_lines(root / "test_file/eval_gt_good2video.txt", goods2video)
+
+
+def _write_popularity(root: Path, clips: Iterable[Clip], seed: int) -> None:
+    """video/popularity.txt: each clip with the logarithm of its number of comments."""
+    rows = []
+    for clip in clips:
+        lines = sum(line != "null" for line in clip_lines(clip.products[0], clip.number, seed))
+        rows.append(f"{clip.item}\t{popularity(clip.products[0], clip.number, lines, seed):g}")
+    _write_lines(root / "video/popularity.txt", rows)
 
 
 def _place(item: int, suffix: str) -> str:

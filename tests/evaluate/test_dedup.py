@@ -6,7 +6,7 @@ import pytest
 from evaluate import dedup
 from evaluate.dedup import distinct_lists, keep_distinct
 from evaluate.dump import Dump
-from evaluate.index import Best, search_arrays
+from evaluate.engines.faiss_flat import FaissBest, search_arrays
 from tests.evaluate.dumps import write_dump
 
 
@@ -71,7 +71,7 @@ def test_more_candidates_are_asked_for_until_the_list_is_full(tmp_path, monkeypa
 
     def best(chosen, depth):
         asked.append((chosen.tolist(), depth))
-        own = Best(queries[chosen], depth)
+        own = FaissBest(queries[chosen], depth)
         own.add(docs, 0)
         return own.result()
 

@@ -11,7 +11,7 @@ import pytest
 import pytrec_eval
 
 from evaluate import metrics
-from evaluate.index import search_arrays
+from evaluate.engines.faiss_flat import search_arrays
 from evaluate.metrics import Found, chance, find
 from evaluate.per_query import per_query
 from evaluate.ranked import NOTHING_FOLDED, Folded, ListBlock

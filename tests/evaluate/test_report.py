@@ -10,10 +10,10 @@ import pytest
 import pytrec_eval
 
 from evaluate.dump import Dump
-from evaluate.examples import pick
 from evaluate.ground_truth import GroundTruth
 from evaluate.judged import judge
 from evaluate.judged_file import read_judged
+from evaluate.pages.examples import pick
 from evaluate.ranked import Ranked
 from evaluate.report import main, report, shown
 from evaluate.search import search
@@ -54,14 +54,15 @@ def test_a_page_is_the_same_twice_and_fetches_nothing(tmp_path):
     report(ranked, truth, tmp_path / "a", cards)
     report(ranked, truth, tmp_path / "b", cards)
 
-    for name in ("metrics.json", "recall.svg", "report.html"):
+    for name in ("metrics.json", "recall.svg", "scores.svg", "report.html"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     elements = Elements((tmp_path / "a" / "report.html").read_text()).all
     images = [attributes["src"] for tag, attributes in elements if tag == "img"]
     assert len(images) > 40 and all(source.startswith("data:image/jpeg;base64,") for source in images)
     links = [value for _, attributes in elements for name, value in attributes.items() if name in ("src", "href", "xlink:href") and value]
     assert all(link.startswith(("data:", "#")) for link in links)
-    assert not [tag for tag, _ in elements if tag in ("script", "iframe", "object")]
+    assert not [tag for tag, _ in elements if tag in ("iframe", "object")]
+    assert [attributes for tag, attributes in elements if tag == "script"] == [{}], "our own, inside the page"
 
 
 def test_words_are_shown_as_words_whatever_they_spell(tmp_path):
@@ -105,6 +106,7 @@ def test_half_of_the_queries_shown_are_misses_where_there_are_enough(tmp_path):
     assert sorted(row >= 30 for row in pick(judged, 10, seed=0)) == [False] * 5 + [True] * 5
     assert sorted(row >= 30 for row in pick(judged, 24, seed=0)) == [False] * 16 + [True] * 8
     assert sorted(pick(judged, 100, seed=0)) == list(range(38))
+    assert sorted(pick(judged, 100, seed=0, without=[0, 31])) == [row for row in range(38) if row not in (0, 31)]
     assert pick(judged, 10, seed=0) == pick(judged, 10, seed=0) != pick(judged, 10, seed=1)
     assert pick(judged, 0, seed=0) == []
 
@@ -193,7 +195,7 @@ def test_what_a_search_was_narrowed_to_is_said(tmp_path):
     assert (strict["only"], strict["docs"], strict["queries_evaluated"], strict["recall@10"]) == ("category=Food", 12, 2, strict["recall@10"])
     assert searched["queries_evaluated"] == 1 and searched["recall@10"] == 4 * strict["recall@10"]
     assert strict["relevant_not_in_docs"] == searched["relevant_not_in_docs"] == 2
-    assert "documents with category=Food alone" in (tmp_path / "report.html").read_text()
+    assert "<dt>Documents</dt><dd>category=Food alone</dd>" in (tmp_path / "report.html").read_text()
 
 
 def test_ties_are_broken_as_trec_eval_does_where_ids_come_in_falling_order(tmp_path):

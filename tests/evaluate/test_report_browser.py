@@ -11,6 +11,8 @@ from tests.evaluate.cards import ODD_TITLE, little_result, write_cards
 
 pytestmark = pytest.mark.browser
 
+TAB, LEFT, RIGHT = "\ue004", "\ue012", "\ue014"
+
 
 def open_report(browser, folder: Path) -> None:
     ranked, truth = little_result(folder)
@@ -83,8 +85,79 @@ def test_the_curve_is_drawn_and_the_console_is_silent(browser, tmp_path):
     assert browser.get_log("browser") == []
 
 
-def test_a_narrow_window_needs_no_sideways_scrolling(browser, tmp_path):
-    browser.set_window_size(500, 900)
+def press(browser, *keys: str) -> None:
+    from selenium.webdriver import ActionChains
+
+    for key in keys:
+        ActionChains(browser).send_keys(key).perform()
+
+
+def focused(browser) -> str | None:
+    return browser.switch_to.active_element.get_attribute("data-query-id")
+
+
+def test_keys_go_from_query_to_query_and_a_link_skips_the_numbers(browser, tmp_path):
+    open_report(browser, tmp_path)
+    order = [article.get_attribute("data-query-id") for article in browser.find_elements("css selector", "[data-query-id]")]
+
+    press(browser, TAB)
+    assert browser.switch_to.active_element.text == "Skip to the queries" and browser.switch_to.active_element.location["y"] >= 0
+    press(browser, "j")
+    first = focused(browser)
+    press(browser, "j", "j")
+    third = focused(browser)
+    press(browser, "k")
+
+    assert [first, focused(browser), third] == order[:3]
+    assert browser.execute_script("return Math.round(document.activeElement.getBoundingClientRect().top)") in range(0, 30)
+    assert browser.find_element("css selector", ".keys").is_displayed()
+
+
+def test_pages_are_turned_by_links_and_by_keys(browser, tmp_path):
+    ranked, truth = little_result(tmp_path)
+    report(ranked, truth, tmp_path, write_cards(tmp_path / "cards"), queries_per_page=1)
+    browser.get((tmp_path / "report.html").as_uri())
+
+    def here() -> str:
+        return browser.current_url.rpartition("/")[2]
+
+    seen = []
+    for key in (RIGHT, RIGHT, "j", "j", LEFT):
+        press(browser, key)
+        seen.append(here())
+    assert seen == ["page-001.html", "page-002.html", "page-002.html", "page-003.html", "page-002.html"]
+    for text, name in (("Last »", "page-004.html"), ("‹ Previous", "page-003.html"), ("« First", "page-001.html"), ("Next ›", "page-002.html")):
+        browser.find_element("link text", text).click()
+        assert here() == name
+    sizes = browser.execute_script(
+        "return Promise.all([...document.images].map(image => (image.loading = 'eager', image.decode().then(() => image.naturalWidth))))"
+    )
+    assert len(sizes) > 10 and set(sizes) == {48}
+    browser.find_element("link text", "Numbers").click()
+    assert here() == "report.html" and browser.get_log("browser") == []
+
+
+def test_a_page_without_a_script_has_all_but_the_keys(browser, tmp_path):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    open_report(browser, tmp_path)
+
+    assert browser.find_element("css selector", ".keys").is_displayed() is False
+    assert "Caption of v1" in query(browser, "v1").text and browser.find_element("css selector", ".scores svg").is_displayed()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_figures_have_the_colours_of_the_page(browser, tmp_path, scheme):
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    open_report(browser, tmp_path)
+
+    inks = [browser.find_element("css selector", f".{name} svg text").value_of_css_property("fill") for name in ("curve", "scores")]
+
+    assert inks == [browser.find_element("css selector", "body").value_of_css_property("color").replace("rgba", "rgb").replace(", 1)", ")")] * 2
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_a_narrow_window_needs_no_sideways_scrolling(browser, tmp_path, width):
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False})
     open_report(browser, tmp_path)
 
     wide, window = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")

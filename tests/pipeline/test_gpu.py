@@ -1,4 +1,4 @@
-"""What needs a card: training in every precision, compiled, in pieces, over NCCL; search by FAISS on it. README says how to run these."""
+"""What needs a card: training in every precision, compiled, in pieces, over NCCL. README says how to run these; searches are in tests/evaluate."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from evaluate.index import Best, engine
 from launch.files import read_json
 from losses.tiled_contrast import TiledContrast
 from models.encoders.scratch import scratch_vision
@@ -113,20 +111,3 @@ def test_a_slow_copy_shares_frozen_weights_after_the_move() -> None:
 
     frozen = next(iter(both["live"].tower.parameters()))
     assert frozen.device.type == "cuda" and next(iter(both["slow"].copy.tower.parameters())) is frozen
-
-
-def test_faiss_on_the_card_finds_what_the_processor_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    if getattr(engine(), "get_num_gpus", lambda: 0)() == 0:
-        pytest.skip("this build of FAISS has no GPU in it")
-    rng = np.random.default_rng(0)
-    queries, docs = rng.standard_normal((50, 32), dtype=np.float32), rng.standard_normal((5000, 32), dtype=np.float32)
-
-    found = [Best(queries, 20)]
-    monkeypatch.setattr("evaluate.index._gpu_resources", lambda k: None)
-    found.append(Best(queries, 20))
-    for best in found:
-        best.add(docs, 0)
-
-    (scores, rows), (plain_scores, plain_rows) = (best.result() for best in found)
-    np.testing.assert_allclose(scores, plain_scores, rtol=1e-4)
-    assert (rows == plain_rows).mean() > 0.99

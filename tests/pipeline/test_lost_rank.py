@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline import embed as embed_module
 from pipeline import train as train_module
 from pipeline.checkpoint import load_checkpoint
 from pipeline.pack import pack
@@ -85,6 +86,27 @@ def test_a_rank_that_is_lost_before_a_checkpoint_says_that_the_run_begins_anew(
         train(shards, tmp_path)
 
     assert "it begins anew, since no checkpoint was written yet (Connection closed by peer [10.0.0.2]:4217)" in capsys.readouterr().err
+
+
+def test_a_rank_that_is_lost_while_embedding_is_one_line_too(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_at(monkeypatch, 4, RuntimeError(GONE))
+    with pytest.raises(Left):
+        train(shards, tmp_path)
+
+    def broken() -> None:
+        raise RuntimeError(GONE)
+
+    monkeypatch.setattr(embed_module.distributed, "barrier", broken)
+    where = ("--shards", str(shards / "test"), "--domain", "goods", "--out", str(tmp_path / "dump"))
+    capsys.readouterr()
+
+    with pytest.raises(Left, match="2"):
+        embed_module.main(["--checkpoint", str(tmp_path), *where, "--workers", "0"])
+
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "another rank broke off the connection while embedding; " in line and "it goes on from the shards that are complete (" in line
 
 
 def test_other_errors_stay_what_they_are(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

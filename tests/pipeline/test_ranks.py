@@ -1,4 +1,4 @@
-"""Many processes, one result: training and embedding under torchrun with 1, 2 and 3 ranks."""
+"""Many processes, one result: training, embedding and evaluating under torchrun with 1, 2 and 3 ranks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OPTIONS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """For R of 1, 2, 3 ranks: R/<option> is a run of three steps, R/dump the clips as the one process's first run embeds them."""
+    """For R of 1, 2, 3 ranks: R/<option> is a run of three steps; of the one process's first run R/dump are the clips, R/evaluated the results."""
     folder = tmp_path_factory.mktemp("ranks")
     shards = folder / "shards"
     pack(write_little_corpus(folder / "corpus", clusters=True), shards, workers=1, shard_samples=5, vocab_size=200)
@@ -42,7 +42,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for option, flags in OPTIONS.items()
         ]
         embedding = ["pipeline.embed", "--checkpoint", str(folder / "1/as it stands"), "--shards", str(shards / "train"), "--domain", "video"]
-        run_on_ranks(ranks, *trainings, [*embedding, "--out", str(out / "dump")])
+        evaluation = ["pipeline.retrieve", "--task", "video2goods", "--checkpoint", str(folder / "1/as it stands"), "--data", str(shards)]
+        evaluation += ["--workers", "0", "--shown", "0", "--out", str(out / "evaluated")]
+        run_on_ranks(ranks, *trainings, [*embedding, "--out", str(out / "dump")], evaluation)
     return folder
 
 
@@ -81,3 +83,9 @@ def test_the_dump_is_the_same_byte_for_byte_from_one_two_and_three_ranks(folder:
             assert one["embeddings"][:].tobytes() == many["embeddings"][:].tobytes()
             assert one["ids"][:].tolist() == many["ids"][:].tolist()
             assert np.isfinite(one["embeddings"][:]).all()
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_an_evaluation_is_the_same_byte_for_byte_from_one_two_and_three_ranks(folder: Path, ranks: int) -> None:
+    for name in ("ranked.h5", "run.trec", "metrics.json"):
+        assert (folder / str(ranks) / "evaluated" / name).read_bytes() == (folder / "1/evaluated" / name).read_bytes()

@@ -155,3 +155,14 @@ def test_the_baselines_stand_beside_the_trained_numbers(trained, tmp_path, capsy
 def test_a_mistake_is_named(trained, tmp_path, flags, message):
     with pytest.raises(ValueError, match=message):
         evaluate("video2goods", trained, tmp_path, *flags)
+
+
+def test_an_evaluation_may_ask_an_index(trained, tmp_path):
+    evaluate("video2goods", trained, tmp_path / "exact")
+    evaluate("video2goods", trained, tmp_path / "index", "--dumps", str(tmp_path / "exact" / "dumps"), "--index", "auto", "--recall", "0.9")
+
+    exact, ranked = (Ranked(tmp_path / name / "ranked.h5") for name in ("exact", "index"))
+    assert (exact.attributes.index, ranked.attributes.index, ranked.attributes.index_recall) == ("", "Flat", 1.0)
+    assert ranked.lists(range(12), 12)[0].tolist() == exact.lists(range(12), 12)[0].tolist()
+    with pytest.raises(ValueError, match="--recall 2: the share of the exact results"):
+        evaluate("video2goods", trained, tmp_path / "none", "--index", "auto", "--recall", "2")

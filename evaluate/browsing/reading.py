@@ -1,0 +1,106 @@
+"""The form of a request, bounded in bytes and in time, its file laid down under a name of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from evaluate.browsing.uploads import HEAD_BYTES, Kind, kind_of
+
+FORM_BYTES = 1 << 16
+"""What a form may have besides its file."""
+
+
+class Refusal(Exception):
+    """A request that is not served: the status of the answer, why in a line, and whether some of its body is still unread."""
+
+    def __init__(self, status: int, why: str, unread: bool = False) -> None:
+        super().__init__(why)
+        self.status, self.why, self.unread = status, why, unread
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may have: bytes of an upload, and seconds for it to arrive and then again to be looked at."""
+
+    upload_bytes: int
+    time_s: float
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that was given: where it lies for now, what it is, and what its owner calls it."""
+
+    path: Path
+    kind: Kind
+    name: str
+
+
+@asynccontextmanager
+async def read_form(request: Request, limits: Limits) -> AsyncIterator[tuple[dict[str, str], Upload | None]]:
+    """The fields of a request (of its address, or of a form in its body) and its file, which is gone when the block ends.
+
+    Raises Refusal: 408 where the body does not arrive in time, 413 where it is too large, 415 for a file of another kind, 400 for no form.
+    """
+    if request.method == "GET":
+        yield dict(request.query_params), None
+        return
+    with TemporaryDirectory(prefix="reelgoods-") as folder:
+        try:
+            async with asyncio.timeout(limits.time_s):
+                form = await _bounded(request, limits).form(max_files=1, max_fields=8, max_part_size=FORM_BYTES)
+        except TimeoutError:
+            raise Refusal(408, f"the upload did not arrive within {limits.time_s:g} s (--time_limit)", unread=True) from None
+        except HTTPException as error:
+            raise Refusal(400, f"not the form of this page: {error.detail}", unread=True) from None
+        try:
+            yield {name: value for name, value in form.items() if isinstance(value, str)}, _laid_down(form, Path(folder))
+        finally:
+            await form.close()
+
+
+def _bounded(request: Request, limits: Limits) -> Request:
+    """The same request, whose body may not exceed the limits."""
+    most = limits.upload_bytes + FORM_BYTES
+    too_large = Refusal(413, f"the upload is larger than {limits.upload_bytes / 1e6:g} MB (--upload_mb)", unread=True)
+    if int(request.headers.get("content-length", "0") or 0) > most:
+        raise too_large
+    read = 0
+
+    async def receive() -> Any:
+        nonlocal read
+        message = await request.receive()
+        read += len(message.get("body", b""))
+        if read > most:
+            raise too_large
+        return message
+
+    return Request(request.scope, receive)
+
+
+def _laid_down(form: FormData, folder: Path) -> Upload | None:
+    """The form's file as a file of `folder`; None where none was chosen."""
+    file = form.get("file")
+    if not isinstance(file, UploadFile) or not (file.filename or file.size):
+        return None
+    name = os.path.basename((file.filename or "the upload").replace("\\", "/"))[-80:]
+    try:
+        kind = kind_of(file.file.read(HEAD_BYTES), name)
+    except ValueError as error:
+        raise Refusal(415, str(error)) from None
+    file.file.seek(0)
+    path = folder / f"upload{kind.suffix}"
+    with open(path, "wb") as copy:
+        shutil.copyfileobj(file.file, copy)
+    return Upload(path, kind, name)

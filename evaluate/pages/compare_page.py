@@ -1,0 +1,84 @@
+"""The comparison of two results as one HTML page: the metrics' differences, and the queries that changed most with the heads of both lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluate.ids import decode_ids
+from evaluate.judged_file import JudgedFile
+from evaluate.pages.cards import Cards
+from evaluate.pages.numbers import METRIC_LABELS
+from evaluate.pages.report_page import size_text
+from evaluate.pages.template import page_template
+from evaluate.paired import LOWER_IS_BETTER, Paired
+from evaluate.ranked import Ranked
+from evaluate.search import domains_of
+
+RESULTS_SHOWN = 5
+
+
+Head = Sequence[tuple[str, float, bool]]
+"""The first results of one side's list: (document, score, whether it is relevant or stands for one that is)."""
+
+
+def render_comparison(
+    said: Mapping[str, Any], paired: Paired, results: Sequence[JudgedFile], changed: tuple[Sequence[int], Sequence[int]], cards: Cards
+) -> str:
+    """The page's HTML. All text is escaped; nothing in it is fetched from anywhere.
+
+    Args:
+        said: what compare.json holds.
+        results: A's and B's.
+        changed: places in `paired` of the queries that gained most and lost most.
+        cards: how items look.
+    """
+    query_domain, doc_domain = domains_of(said["task"])
+    sides = [(side.rows, _lists_of(said[name]["folder"]), result) for name, side, result in zip("ab", (paired.a, paired.b), results)]
+    groups = []
+    for title, name, places in (("Gained most in B", "most_gained", changed[0]), ("Lost most in B", "most_lost", changed[1])):
+        if places:
+            heads = [[_head(rows[place], ranked, result) for rows, ranked, result in sides] for place in places]
+            groups.append((title, list(zip(said[name], heads))))
+    return page_template("compare.html.j2").render(
+        said=said,
+        label=lambda name: METRIC_LABELS.get(name, name),
+        sign=_sign,
+        text=_text,
+        groups=groups,
+        query_domain=query_domain,
+        doc_domain=doc_domain,
+        query_card=lambda item: cards.of(query_domain, item),
+        doc_card=lambda item: cards.of(doc_domain, item, images=1),
+        size=lambda: size_text(cards.pictures),
+    )
+
+
+def _lists_of(folder: str) -> Ranked | None:
+    path = Path(folder) / "ranked.h5"
+    return Ranked(path) if path.is_file() else None
+
+
+def _head(row: int, ranked: Ranked | None, result: JudgedFile) -> Head | None:
+    """The head of the list of the query `row`; None where the folder holds no lists."""
+    if ranked is None:
+        return None
+    [ranks], [scores] = ranked.lists([int(row)], RESULTS_SHOWN)
+    found = result.found
+    relevant = set(found.rank[slice(*np.searchsorted(found.query, (row, row + 1)))].tolist())
+    documents = decode_ids(ranked.doc_ids[ranks[ranks >= 0]])
+    return [(item, float(score), place in relevant) for place, (item, score) in enumerate(zip(documents, scores), 1)]
+
+
+def _sign(name: str, value: float) -> str:
+    """better, worse or same: what a difference of the metric `name` means for B."""
+    gain = -value if name in LOWER_IS_BETTER else value
+    return "better" if gain > 0 else "worse" if gain < 0 else "same"
+
+
+def _text(name: str, value: float, signed: bool = False) -> str:
+    digits = "g" if name in LOWER_IS_BETTER else ".4f"
+    return f"{value:{'+' if signed else ''}{digits}}"

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from evaluate.engines import torch_part
+from evaluate.engines.faiss_flat import search_arrays
+from evaluate.engines.torch_card import Card, rounded_down
+from evaluate.engines.torch_devices import device_for
+from evaluate.engines.torch_found import Found
+from evaluate.engines.torch_part import Part
+from evaluate.engines.torch_processor import Processor
+from evaluate.engines.torch_scan import TorchBest
+from tests.evaluate.engines.vectors import few_values, real_values
+
+ARITHMETIC = ["float32", "bfloat16", "float16"]
+SIZES = [(25, 400, 5, 1), (25, 400, 5, 400), (40, 9000, 24, 10), (40, 9000, 24, 300), (7, 9000, 33, 3000)]
+
+
+def searched(queries: np.ndarray, docs: np.ndarray, k: int, arithmetic: str, block_rows: int, device: Card) -> TorchBest:
+    best = TorchBest(queries, k, "cpu", arithmetic)
+    best._device = device
+    for first in range(0, len(docs), block_rows):
+        best.add(docs[first : first + block_rows], first)
+    return best
+
+
+@pytest.mark.parametrize("make", [few_values, real_values])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("arithmetic", ARITHMETIC)
+def test_lists_are_those_of_faiss_to_the_last_bit(make, size, arithmetic):
+    *shape, k = size
+    queries, docs = make(shape[0], shape[2]), make(*shape[1:])
+    scores, rows = search_arrays(queries, docs, k)
+
+    for block_rows in (len(docs), 3000):
+        found = searched(queries, docs, k, arithmetic, block_rows, Processor()).result()
+
+        np.testing.assert_array_equal(found[1], rows)
+        np.testing.assert_array_equal(found[0], scores)
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETIC)
+def test_what_a_card_does_gives_the_same_lists_up_to_the_last_bit(arithmetic):
+    queries, docs = few_values(40, 24), few_values(9000, 24)
+    card = Card(torch.device("cpu"))
+    card.tile_rows = 2048  # type: ignore[misc]
+
+    for k in (10, 300):
+        scores, rows = searched(queries, docs, k, arithmetic, 5000, card).result()
+
+        # Whole numbers: no order of a sum rounds.
+        expected = search_arrays(queries, docs, k)
+        np.testing.assert_array_equal(rows, expected[1])
+        np.testing.assert_array_equal(scores, expected[0])
+    real = searched(real_values(9, 24), real_values(9000, 24), 50, arithmetic, 5000, card).result()
+    np.testing.assert_allclose(real[0], search_arrays(real_values(9, 24), real_values(9000, 24), 50)[0], rtol=1e-6)
+
+
+def test_few_candidates_are_scored_anew(monkeypatch):
+    queries, docs = real_values(200, 64), real_values(40_000, 64)
+    scored = []
+    products = Processor.products
+    monkeypatch.setattr(Processor, "products", lambda self, *sides: scored.append(len(sides[1])) or products(self, *sides))
+
+    searched(queries, docs, 100, "float32", len(docs), Processor())
+    searched(queries, docs, 100, "bfloat16", len(docs), Processor())
+
+    # 20,000 results of 8,000,000 pairs.
+    assert 20_000 <= scored[0] < 20_200 and scored[0] < scored[1] < 60_000
+
+
+def test_a_guess_that_was_too_high_is_made_good(monkeypatch):
+    queries, docs = real_values(30, 16), real_values(20_000, 16)
+    expected = search_arrays(queries, docs, 40)
+    lost = []
+    write_back = Part.write_back
+
+    def counted(self: Part) -> np.ndarray:
+        lost.append(write_back(self))
+        return lost[-1]
+
+    monkeypatch.setattr(Part, "_rank", lambda self, share: 1 if self._guessing and share < 1 else self._k)
+    monkeypatch.setattr(Part, "write_back", counted)
+
+    found = searched(queries, docs, 40, "float32", len(docs), Processor()).result()
+
+    assert sum(len(queries) for queries in lost) == 30  # the best of a tenth of the documents is behind few of the best 40 of all
+    np.testing.assert_array_equal(found[1], expected[1])
+    np.testing.assert_array_equal(found[0], expected[0])
+
+
+@pytest.mark.parametrize("device", [Processor(), Card(torch.device("cpu"))], ids=["processor", "card"])
+def test_documents_that_are_all_alike_are_scored_as_they_come_and_come_in_the_order_of_rows(device, monkeypatch):
+    queries, docs = np.ones((3, 8), np.float32), np.ones((6000, 8), np.float32)
+    most = []
+    is_full = Part.is_full
+    monkeypatch.setattr(Part, "is_full", lambda self: most.append(len(self.found)) or is_full(self))
+    monkeypatch.setattr(device, "tile_rows", 1000)
+
+    scores, rows = searched(queries, docs, 200, "bfloat16", 6000, device).result()
+
+    np.testing.assert_array_equal(rows, np.tile(np.arange(200), (3, 1)))
+    assert (scores == 8).all()
+    assert max(most) <= 3 * (torch_part.MOST_FOUND * 200 + torch_part.MORE_FOUND + 1000)
+
+
+def test_lengths_beyond_float16_are_searched_in_float32_and_beyond_that_refused():
+    queries, docs = few_values(5, 7) * 1e3, few_values(300, 7) * 1e4
+
+    found = searched(queries, docs, 20, "float16", 300, Processor()).result()
+
+    np.testing.assert_array_equal(found[1], search_arrays(queries, docs, 20)[1])
+    with pytest.raises(ValueError, match="too large for float32"):
+        searched(queries * 1e20, docs * 1e20, 20, "float32", 300, Processor())
+
+
+@pytest.mark.parametrize("device", [Processor(), Card(torch.device("cpu"))], ids=["processor", "card"])
+def test_ranks_of_what_was_found(device):
+    found = Found(device, 3)
+    assert found.rank_best(2).tolist() == [-np.inf] * 3
+    for values in ([5, 1, 7], [6, 2, 0], [9, 3, 8]):
+        found.add(torch.tensor([0, 0, 2]), torch.tensor([4, 5, 6]), torch.tensor(values, dtype=torch.bfloat16))
+
+    assert found.rank_best(2).tolist() == [6, -np.inf, 7]
+    assert found.rank_best(4).tolist() == [3, -np.inf, -np.inf]
+    found.keep(np.array([6, 0, 1], np.float32))
+    assert (found.own.tolist(), found.values.tolist(), found.counts().tolist()) == ([2, 0, 0, 2], [7, 6, 9, 8], [2, 0, 2])
+    # One query with nearly everything goes another way on the processor.
+    crowd = torch.arange(60) % 50
+    assert device.rank_best(crowd.float(), torch.tensor([1, 0, 58, 0, 0, 0, 1]), 3).tolist() == [-np.inf, -np.inf, 47, *[-np.inf] * 4]
+
+
+@pytest.mark.parametrize("device", [Processor(), Card(torch.device("cpu"))], ids=["processor", "card"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("low", [0.3, -0.3])
+def test_nothing_above_a_floor_is_missed_where_floors_fall_between_two_halves(device, dtype, low):
+    scores = torch.randn(40, 300, generator=torch.Generator().manual_seed(0)).to(dtype)
+    floors = (low + np.linspace(0, 0.01, 40)).astype(np.float32)
+
+    own, places, values = device.above(scores, floors)
+
+    wanted = scores.float().numpy() >= floors[:, None]
+    got = np.zeros_like(wanted)
+    got[own.numpy(), places.numpy()] = True
+    assert (got | ~wanted).all() and got.sum() <= wanted.sum() + 40
+    assert torch.equal(values, scores[own, places])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_floor_becomes_the_next_half_below(dtype):
+    floors = np.array([1, 1.0001, -1, -1.0001, 0, -np.inf, 1e-30, -1e-30], np.float32)
+
+    down = rounded_down(floors, dtype)
+
+    assert down.dtype == dtype and (down.float().numpy() <= floors).all()
+    assert (torch.nextafter(down, torch.full_like(down, torch.inf)).float().numpy() > floors)[:5].all()
+    assert down[[0, 1, 2, 4, 5]].tolist() == [1, 1, -1, 0, -np.inf]
+
+
+def test_products_are_full_float32_while_a_search_lasts_and_only_then():
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with Processor().as_bounded():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_a_device_that_is_not_here_is_named():
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="--device cuda: torch sees no GPU here"):
+            device_for("cuda")
+    with pytest.raises(ValueError, match="--device tpu: choose auto, cpu or cuda"):
+        device_for("tpu")
