@@ -70,8 +70,8 @@ def make(folder: Path, docs: int, dim: int, queries: int) -> dict[str, float]:
 def ours(folder: Path, top_k: int) -> dict[str, Any]:
     """Dump -> ranked.h5, run.trec, metrics.json with this project's functions; seconds of its parts and recall."""
     from evaluate.dump import Dump
-    from evaluate.ground_truth import read_ground_truth
-    from evaluate.judged import judge, summary
+    from evaluate.judging.ground_truth import read_ground_truth
+    from evaluate.judging.judged import judge, summary
     from evaluate.ranked import Ranked
     from evaluate.search import search
     from launch.files import write_json

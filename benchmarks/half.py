@@ -23,10 +23,10 @@ import numpy as np
 
 from evaluate.dump import Dump
 from evaluate.embeddings import DumpAttributes, finish_dump, write_dump_shard
-from evaluate.ground_truth import GroundTruth, read_ground_truth
 from evaluate.ids import decode_ids
-from evaluate.judged import judge
-from evaluate.per_query import PerQuery, per_query
+from evaluate.judging.ground_truth import GroundTruth, read_ground_truth
+from evaluate.judging.judged import judge
+from evaluate.judging.per_query import PerQuery, per_query
 from evaluate.ranked import Ranked
 from evaluate.search import domains_of, search
 

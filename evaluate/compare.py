@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.ground_truth import read_ground_truth
+from evaluate.judging.ground_truth import read_ground_truth
+from evaluate.judging.paired import CONFIDENCE, Paired, changed_most, differences, open_result, pair
 from evaluate.pages.cards import Cards
 from evaluate.pages.compare_page import render_comparison
 from evaluate.pages.numbers import METRIC_LABELS
-from evaluate.paired import CONFIDENCE, Paired, changed_most, differences, open_result, pair
 from launch.command import CommandParser, run_command
 from launch.files import whole_file, write_json
 from launch.logs import say

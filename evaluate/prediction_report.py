@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from evaluate.judging.prediction_metrics import batched_metrics, prediction_metrics
 from evaluate.pages.cards import Cards
 from evaluate.pages.prediction_page import render
-from evaluate.prediction_metrics import batched_metrics, prediction_metrics
 from evaluate.predictions import Predicted, read_predicted
 from launch.command import CommandParser, run_command
 from launch.files import whole_file, write_json

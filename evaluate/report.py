@@ -14,19 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.ground_truth import GroundTruth, read_ground_truth
-from evaluate.groups import Groups
-from evaluate.judged import judge, summary
-from evaluate.judged_file import judged_of, write_judged
+from evaluate.judging.ground_truth import GroundTruth, read_ground_truth
+from evaluate.judging.groups import Groups
+from evaluate.judging.judged import judge, summary
+from evaluate.judging.judged_file import judged_of, write_judged
+from evaluate.judging.per_query import PerQuery, per_query
+from evaluate.judging.resample import bootstrap
 from evaluate.pages.curve import recall_svg
 from evaluate.pages.drawing import inside_page
 from evaluate.pages.examples import choose, examples
 from evaluate.pages.histogram import scores_svg
 from evaluate.pages.report_page import write_report
 from evaluate.pages.scores import best_scores
-from evaluate.per_query import PerQuery, per_query
 from evaluate.ranked import Ranked
-from evaluate.resample import bootstrap
 from launch.command import CommandParser, run_command
 from launch.files import whole_file, write_json
 from launch.logs import say
@@ -66,7 +66,7 @@ def report(
         shown_queries: how many queries are shown, half hits and half misses where there are enough.
         seed: draws them, and the resamples.
         cutoffs: k of recall@k; default 1, 5, 10 ... 1000 where as many documents were searched.
-        by: label by which queries are grouped (`evaluate/groups.py`); default category where the lists have it, "" for none.
+        by: label by which queries are grouped (`evaluate/judging/groups.py`); default category where the lists have it, "" for none.
         resamples: draws of the queries behind the 95 % intervals; 0 = no intervals.
         searched_only: leave relevant documents that were not searched out of the denominators.
         worst: how many of the worst queries are shown beside them; default: half as many.

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from evaluate.dump import Dump
 from evaluate.embeddings import ANY_ROLE, DumpAttributes, finish_dump, write_dump_shard
-from evaluate.ground_truth import read_ground_truth
 from evaluate.ids import decode_ids
-from evaluate.judged import judge
-from evaluate.metrics import chance
+from evaluate.judging.ground_truth import read_ground_truth
+from evaluate.judging.judged import judge
+from evaluate.judging.metrics import chance
 from evaluate.ranked import Ranked
 from evaluate.search import domains_of
 from launch import distributed

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from evaluate.ground_truth import GroundTruth, read_ground_truth
+from evaluate.judging.ground_truth import GroundTruth, read_ground_truth
 from evaluate.ranked import Ranked
 from evaluate.report import shown
 from evaluate.search import domains_of

@@ -19,8 +19,8 @@ from torch import Tensor
 from evaluate.dump import Dump
 from evaluate.embeddings import ANY_ROLE
 from evaluate.ids import decode_ids
+from evaluate.judging.prediction_metrics import prediction_metrics
 from evaluate.labels import LabelValues
-from evaluate.prediction_metrics import prediction_metrics
 from evaluate.vectors import Vectors
 from launch.distributed import broadcast_object
 from launch.logs import is_main
@@ -127,7 +127,7 @@ def _read(folder: Path) -> Predictions:
 
 
 def metrics_of(predictions: Predictions) -> dict[str, float]:
-    """MAE, nMSE and Spearman over the items whose popularity is known (`evaluate.prediction_metrics`); nan where one is not defined.
+    """MAE, nMSE and Spearman over the items whose popularity is known (`evaluate.judging.prediction_metrics`); nan where one is not defined.
 
     Raises ValueError where no item has a popularity.
     """

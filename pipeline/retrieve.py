@@ -19,7 +19,7 @@ import torch
 from evaluate.approximate.given import wanted_index
 from evaluate.dump import Dump
 from evaluate.engines.choice import ENGINES
-from evaluate.ground_truth import read_ground_truth
+from evaluate.judging.ground_truth import read_ground_truth
 from evaluate.ranked import Ranked
 from evaluate.ranks import JobRanks, Ranks
 from evaluate.report import report

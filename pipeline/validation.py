@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from evaluate.dump import Dump
-from evaluate.ground_truth import read_ground_truth
-from evaluate.judged import judge, summary
+from evaluate.judging.ground_truth import read_ground_truth
+from evaluate.judging.judged import judge, summary
 from evaluate.ranked import Ranked
 from evaluate.search import domains_of, search
 from launch import distributed

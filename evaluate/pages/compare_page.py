@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from evaluate.ids import decode_ids
-from evaluate.judged_file import JudgedFile
+from evaluate.judging.judged_file import JudgedFile
+from evaluate.judging.paired import LOWER_IS_BETTER, Paired
 from evaluate.pages.cards import Cards
 from evaluate.pages.numbers import METRIC_LABELS
 from evaluate.pages.report_page import size_text
 from evaluate.pages.template import page_template
-from evaluate.paired import LOWER_IS_BETTER, Paired
 from evaluate.ranked import Ranked
 from evaluate.search import domains_of
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from evaluate.judged import Judged
-from evaluate.metrics import chance, hit_curve, recall_curve
+from evaluate.judging.judged import Judged
+from evaluate.judging.metrics import chance, hit_curve, recall_curve
 from evaluate.pages.drawing import FAINT, GOOD, OTHER, drawing, svg_of
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluate.ground_truth import GroundTruth
 from evaluate.ids import IdTable, decode_ids, encode_ids
-from evaluate.judged import Judged
-from evaluate.metrics import average_precisions, first_ranks
+from evaluate.judging.ground_truth import GroundTruth
+from evaluate.judging.judged import Judged
+from evaluate.judging.metrics import average_precisions, first_ranks
 from evaluate.pages.scores import BestScores
 from evaluate.ranked import Ranked
 from launch.seeds import generator

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from evaluate.metrics import Found, first_ranks
+from evaluate.judging.metrics import Found, first_ranks
 from evaluate.ranked import Ranked
 
 BLOCK_BYTES = 1 << 24

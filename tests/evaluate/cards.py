@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from evaluate.ground_truth import GroundTruth
+from evaluate.judging.ground_truth import GroundTruth
 from evaluate.ranked import Ranked
 from tests.evaluate.dumps import write_lists
 

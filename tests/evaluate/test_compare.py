@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from evaluate.compare import compare, main
-from evaluate.ground_truth import GroundTruth
-from evaluate.judged import judge
-from evaluate.judged_file import judged_of, write_judged
-from evaluate.paired import changed_most, open_result, pair
+from evaluate.judging.ground_truth import GroundTruth
+from evaluate.judging.judged import judge
+from evaluate.judging.judged_file import judged_of, write_judged
+from evaluate.judging.paired import changed_most, open_result, pair
 from tests.evaluate.cards import write_cards
 from tests.evaluate.dumps import write_lists
 

@@ -10,9 +10,9 @@ import pytest
 import pytrec_eval
 
 from evaluate.dump import Dump
-from evaluate.ground_truth import GroundTruth
-from evaluate.judged import judge
-from evaluate.judged_file import read_judged
+from evaluate.judging.ground_truth import GroundTruth
+from evaluate.judging.judged import judge
+from evaluate.judging.judged_file import read_judged
 from evaluate.pages.examples import pick
 from evaluate.ranked import Ranked
 from evaluate.report import main, report, shown

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from evaluate.ground_truth import GroundTruth
+from evaluate.judging.ground_truth import GroundTruth
 from evaluate.report import report
 from tests.evaluate.dumps import write_lists
 

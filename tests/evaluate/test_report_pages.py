@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from evaluate.ground_truth import GroundTruth
-from evaluate.judged import judge
+from evaluate.judging.ground_truth import GroundTruth
+from evaluate.judging.judged import judge
 from evaluate.pages.drawing import inside_page
 from evaluate.pages.examples import choose, worst_rows
 from evaluate.pages.numbers import how_searched

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from evaluate.prediction_metrics import nmse
+from evaluate.judging.prediction_metrics import nmse
 from evaluate.predictions import read_predicted
 from pipeline.checkpoint import load_checkpoint
 from pipeline.pack import pack

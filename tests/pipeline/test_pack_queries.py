@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evaluate.ground_truth import read_ground_truth
+from evaluate.judging.ground_truth import read_ground_truth
 from pipeline.pack import pack
 from pipeline.packing.queries import LONGEST_ID, query_item_id
 from pipeline.shards import ShardSet

@@ -98,7 +98,7 @@ def test_scores_beyond_float32_and_widths_that_differ_are_refused():
 def test_faiss_is_loaded_at_the_first_search_and_torch_never():
     program = """
 import sys
-import evaluate.search, evaluate.judged
+import evaluate.search, evaluate.judging.judged
 assert "faiss" not in sys.modules
 from evaluate.engines.exact import Exact
 from evaluate.vectors import Vectors

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from evaluate.prediction_metrics import batched_metrics, mean_ranks, prediction_metrics, spearman
+from evaluate.judging.prediction_metrics import batched_metrics, mean_ranks, prediction_metrics, spearman
 
 NAMES = ("mae", "nmse", "spearman")
 

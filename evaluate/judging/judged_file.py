@@ -1,7 +1,7 @@
 """judged.h5: where each query's relevant documents stand, from which every metric of every query can be computed again.
 
     query_ids [Q], relevant int64 [Q]     the lists' queries, and how many documents are relevant to each
-    query, rank int64 [F]                 row of the query and rank of each relevant document found, as `evaluate.metrics.Found` has them
+    query, rank int64 [F]                 row of the query and rank of each relevant document found, as `evaluate.judging.metrics.Found` has them
     attributes                            JudgedAttributes
 
 The report writes it, `evaluate.compare` reads it. Legend: Q queries, F found pairs.
@@ -16,8 +16,8 @@ import h5py
 import numpy as np
 
 from evaluate.ids import stored
-from evaluate.judged import Judged
-from evaluate.metrics import Found
+from evaluate.judging.judged import Judged
+from evaluate.judging.metrics import Found
 from evaluate.ranked import Ranked
 from launch.files import whole_path
 

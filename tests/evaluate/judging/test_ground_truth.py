@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluate import ground_truth
-from evaluate.ground_truth import GroundTruth, read_ground_truth, released_id
+from evaluate.judging import ground_truth
+from evaluate.judging.ground_truth import GroundTruth, read_ground_truth, released_id
 
 
 def test_the_released_form_is_read(tmp_path):

@@ -10,7 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluate.metrics import HIT_CUTOFFS, NDCG_CUTOFF, Found, average_precisions, check_cutoffs, first_ranks, hits, ndcgs, recalls, reciprocal_ranks
+from evaluate.judging.metrics import (
+    HIT_CUTOFFS,
+    NDCG_CUTOFF,
+    Found,
+    average_precisions,
+    check_cutoffs,
+    first_ranks,
+    hits,
+    ndcgs,
+    recalls,
+    reciprocal_ranks,
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ def per_query(found: Found, docs: int, cutoffs: Sequence[int] | None = None) -> 
 
     Args:
         docs: number of documents searched.
-        cutoffs: k of recall@k (`evaluate.metrics.check_cutoffs`).
+        cutoffs: k of recall@k (`evaluate.judging.metrics.check_cutoffs`).
 
     Raises ValueError where the lists are shorter than a metric needs, and where no query has a relevant document.
     """

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.ground_truth import GroundTruth
 from evaluate.ids import IdTable
-from evaluate.judged import judge
-from evaluate.judged_file import JudgedFile, judged_of, read_judged
-from evaluate.metrics import CUTOFFS
-from evaluate.per_query import PerQuery, per_query
+from evaluate.judging.ground_truth import GroundTruth
+from evaluate.judging.judged import judge
+from evaluate.judging.judged_file import JudgedFile, judged_of, read_judged
+from evaluate.judging.metrics import CUTOFFS
+from evaluate.judging.per_query import PerQuery, per_query
+from evaluate.judging.resample import bootstrap_difference, randomisation_test
 from evaluate.ranked import Ranked
-from evaluate.resample import bootstrap_difference, randomisation_test
 
 CONFIDENCE = 0.95
 LOWER_IS_BETTER = ("median_rank",)

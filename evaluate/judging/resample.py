@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from evaluate.per_query import PerQuery
+from evaluate.judging.per_query import PerQuery
 from launch.seeds import generator
 
 BLOCK_BYTES = 1 << 25

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.ground_truth import GroundTruth
-from evaluate.groups import Groups, group_queries
 from evaluate.ids import IdTable
-from evaluate.metrics import Found, find
-from evaluate.per_query import PerQuery, per_query
+from evaluate.judging.ground_truth import GroundTruth
+from evaluate.judging.groups import Groups, group_queries
+from evaluate.judging.metrics import Found, find
+from evaluate.judging.per_query import PerQuery, per_query
 from evaluate.ranked import Ranked
 
 
@@ -42,7 +42,7 @@ def judge(ranked: Ranked, truth: GroundTruth, by: str | None = None, searched_on
     """Match `truth` to `ranked` by id.
 
     Args:
-        by: label by which queries are grouped (`evaluate/groups.py`), e.g. "category" or "category:2".
+        by: label by which queries are grouped (`evaluate/judging/groups.py`), e.g. "category" or "category:2".
         searched_only: leave relevant documents that were not searched out of the denominators, e.g. after a search with --only.
 
     Raises ValueError where no query of the lists has a relevant document, with an id of each side: they are spelled differently.
@@ -91,7 +91,7 @@ def summary(ranked: Ranked, judged: Judged, split: str = "", cutoffs: Sequence[i
     queries counts all queries with a list; queries_without_relevant of them are left out of every mean, queries_evaluated remain.
 
     Args:
-        cutoffs: k of recall@k (`evaluate.metrics.check_cutoffs`).
+        cutoffs: k of recall@k (`evaluate.judging.metrics.check_cutoffs`).
         values: the metrics of every query, where the caller has them already.
     """
     attributes, without = ranked.attributes, int((judged.found.relevant == 0).sum())

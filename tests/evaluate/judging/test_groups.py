@@ -5,11 +5,11 @@ import statistics
 import numpy as np
 import pytest
 
-from evaluate.ground_truth import GroundTruth
-from evaluate.groups import Groups
-from evaluate.judged import judge
-from evaluate.metrics import Found
-from evaluate.per_query import per_query
+from evaluate.judging.ground_truth import GroundTruth
+from evaluate.judging.groups import Groups
+from evaluate.judging.judged import judge
+from evaluate.judging.metrics import Found
+from evaluate.judging.per_query import per_query
 from tests.evaluate.dumps import write_lists
 
 DOCS = [f"g{number}" for number in range(12)]

@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 
 from evaluate.ids import IdTable
+from evaluate.judging.per_query import PerQuery
 from evaluate.labels import level_name
-from evaluate.per_query import PerQuery
 from evaluate.ranked import Ranked
 
 

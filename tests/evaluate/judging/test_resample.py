@@ -6,9 +6,9 @@ import statistics
 import numpy as np
 import pytest
 
-from evaluate import resample
-from evaluate.per_query import PerQuery
-from evaluate.resample import bootstrap, bootstrap_difference, randomisation_test
+from evaluate.judging import resample
+from evaluate.judging.per_query import PerQuery
+from evaluate.judging.resample import bootstrap, bootstrap_difference, randomisation_test
 from launch.seeds import generator
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from evaluate import ranked as ranked_module
-from evaluate.ground_truth import GroundTruth
 from evaluate.ids import decode_ids
-from evaluate.judged import judge, summary
+from evaluate.judging.ground_truth import GroundTruth
+from evaluate.judging.judged import judge, summary
 from evaluate.ranked import RankedAttributes, write_ranked
 from tests.evaluate.dumps import Ids, write_lists
 
@@ -100,12 +100,13 @@ PEAK = """
 import sys
 from pathlib import Path
 import numpy as np
-from evaluate import metrics, ranked as module, resample
-from evaluate.ground_truth import read_ground_truth
-from evaluate.judged import judge
-from evaluate.per_query import per_query
+from evaluate import ranked as module
+from evaluate.judging import metrics, resample
+from evaluate.judging.ground_truth import read_ground_truth
+from evaluate.judging.judged import judge
+from evaluate.judging.per_query import per_query
 from evaluate.ranked import Ranked
-from evaluate.resample import bootstrap
+from evaluate.judging.resample import bootstrap
 module.BLOCK_BYTES = metrics.FLAG_BYTES = resample.BLOCK_BYTES = 1 << 20  # so that both sizes take many blocks
 ranked, whole = Ranked(sys.argv[1]), []
 if sys.argv[3:]:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from evaluate import metrics
 from evaluate.engines.faiss_flat import search_arrays
-from evaluate.metrics import Found, chance, find
-from evaluate.per_query import per_query
+from evaluate.judging import metrics
+from evaluate.judging.metrics import Found, chance, find
+from evaluate.judging.per_query import per_query
 from evaluate.ranked import NOTHING_FOLDED, Folded, ListBlock
 
 # Three queries over ten documents, lists of five. Worked by hand below.
