@@ -23,6 +23,13 @@ def test_data() -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a file stay in one process, since they share fixtures; so do all tests of many ranks, which share torchrun jobs."""
+    for item in items:
+        on_ranks = hasattr(item, "module") and hasattr(item.module, "commands_for")
+        item.add_marker(pytest.mark.xdist_group("ranks" if on_ranks else item.nodeid.partition("::")[0]))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("gpu"):
         import torch  # here: most tests of a run need no card, and some no torch
@@ -33,7 +40,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
     """What was not run for want of a card, by name: a green run without one has not seen it."""
-    unseen = sorted(report.nodeid for report in terminalreporter.stats.get("skipped", []) if "gpu" in report.keywords)
+    unseen = sorted(report.nodeid.partition("@")[0] for report in terminalreporter.stats.get("skipped", []) if "gpu" in report.keywords)
     if unseen:
         terminalreporter.section(f"not run for want of a CUDA card: {len(unseen)} tests")
         for name in unseen:

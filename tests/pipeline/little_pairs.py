@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +105,10 @@ def train(recipe: Recipe, shards: ShardSet, out: Path, validation: ShardSet | No
     return run.system
 
 
-if __name__ == "__main__":
+def main(argv: list[str]) -> None:
+    """Three steps of every form over the shards of the first argument, each below the second one."""
+    shards, out = argv
     distributed.start("cpu", timeout_s=120)
-    torch.set_num_threads(1)
     for form, settings in FORMS.items():
-        train(recipe(3, **settings), ShardSet(sys.argv[1]), Path(sys.argv[2]) / form)
+        train(recipe(3, **settings), ShardSet(shards), Path(out) / form)
     distributed.stop()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +107,9 @@ def train_and_predict(features: Path, out: Path) -> None:
     find(out / "features")
 
 
-if __name__ == "__main__":
+def main(argv: list[str]) -> None:
+    """`train_and_predict` from the features of the first argument into the second one."""
+    features, out = argv
     distributed.start("cpu", timeout_s=120)
-    torch.set_num_threads(1)
-    leave = distributed.stop
-    distributed.stop = lambda: None  # the command finds the job joined and does not leave it
-    train_and_predict(Path(sys.argv[1]), Path(sys.argv[2]))
-    leave()
+    train_and_predict(Path(features), Path(out))
+    distributed.stop()

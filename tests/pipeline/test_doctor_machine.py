@@ -86,8 +86,8 @@ def test_a_faiss_that_does_not_load_is_a_problem_and_the_rest_is_shown(monkeypat
     def broken() -> None:
         raise ImportError("libcudart.so.12: cannot open shared object file")
 
-    monkeypatch.setattr(builds_module, "engine", broken)
-    monkeypatch.setattr(cards_module, "engine", broken)
+    monkeypatch.setattr(builds_module, "load_faiss", broken)
+    monkeypatch.setattr(cards_module, "load_faiss", broken)
 
     assert only(builds()).startswith("FAISS: ImportError: libcudart.so.12: cannot open shared object file; run bash launch/setup.sh")
     assert dict(cards("").rows)["FAISS serves"] == "cannot be known: it does not load"

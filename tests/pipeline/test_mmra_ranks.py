@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +12,19 @@ import torch
 from evaluate.predictions import read_predicted
 from pipeline.predict import main as predict
 from pipeline.shards import ShardSet
-from tests.pipeline.little_popularity import new_system, packed_law, recipe, train_and_predict
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.pipeline.little_popularity import new_system, packed_law, recipe
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """The same three steps by 1, 2 and 3 ranks: folder of the run; at 0 the features."""
-    folder = tmp_path_factory.mktemp("ranks")
+def commands_for(folder: Path) -> dict[int, list[list[str]]]:
+    """The same three steps by 1, 2 and 3 ranks."""
     features = packed_law(folder)
-    train_and_predict(features, folder / "1")
-    for ranks in (2, 3):
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
-        command += ["-m", "tests.pipeline.little_popularity", str(features), str(folder / str(ranks))]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return {0: features} | {ranks: folder / str(ranks) for ranks in (1, 2, 3)}
+    return {ranks: [["tests.pipeline.little_popularity", str(features), str(folder / str(ranks))]] for ranks in (1, 2, 3)}
+
+
+@pytest.fixture
+def runs(ran: dict[str, Path]) -> dict[int, Path]:
+    """Folder of each run; at 0 the features."""
+    return {0: ran[__name__] / "shards"} | {ranks: ran[__name__] / str(ranks) for ranks in (1, 2, 3)}
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

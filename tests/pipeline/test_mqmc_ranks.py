@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from pipeline.shards import ShardSet
-from tests.pipeline.little_pairs import FORMS, new_system, packed_pairs, recipe, train
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.pipeline.little_pairs import FORMS, new_system, packed_pairs, recipe
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """The same three steps of every form by 1, 2 and 3 ranks: folder of the runs; at 0 the shards."""
-    folder = tmp_path_factory.mktemp("ranks")
+def commands_for(folder: Path) -> dict[int, list[list[str]]]:
+    """The same three steps of every form by 1, 2 and 3 ranks: folder of the runs."""
     shards = packed_pairs(folder) / "train"
-    for form, settings in FORMS.items():
-        train(recipe(3, **settings), ShardSet(shards), folder / "1" / form)
-    for ranks in (2, 3):
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
-        command += ["-m", "tests.pipeline.little_pairs", str(shards), str(folder / str(ranks))]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return {0: shards} | {ranks: folder / str(ranks) for ranks in (1, 2, 3)}
+    return {ranks: [["tests.pipeline.little_pairs", str(shards), str(folder / str(ranks))]] for ranks in (1, 2, 3)}
+
+
+@pytest.fixture
+def runs(ran: dict[str, Path]) -> dict[int, Path]:
+    """Folder of the runs; at 0 the shards."""
+    return {0: ran[__name__] / "shards/train"} | {ranks: ran[__name__] / str(ranks) for ranks in (1, 2, 3)}
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -10,23 +10,26 @@ import torch
 
 from pipeline.pack import pack
 from pipeline.shards import ShardSet
-from tests.pipeline.commands_on_ranks import run_on_ranks
 from tests.pipeline.exchange_on_ranks import PLACES, ROWS
 from tests.pipeline.little_pretraining import new_system, pretrain, recipe, write_categorised_corpus
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """The same three steps by 1, 2 and 3 ranks, with all terms: folder of each run; at 0 the prompter."""
-    folder = tmp_path_factory.mktemp("ranks")
+def commands_for(folder: Path) -> dict[int, list[list[str]]]:
+    """The same three steps by 1, 2 and 3 ranks, with all terms: run<ranks>; run0 is the prompter."""
     pack(write_categorised_corpus(folder / "corpus"), folder / "shards", workers=1, shard_samples=5, vocab_size=200)
     train = folder / "shards/train"
     pretrain(recipe(1, matching_weight=0.0, masking_weight=0.0), ShardSet(train), folder / "run0")
-    for ranks in (1, 2, 3):
-        training = ["tests.pipeline.little_pretraining", str(train), str(folder / f"run{ranks}"), "3", str(folder / "run0")]
-        exchange = ["tests.pipeline.exchange_on_ranks", str(folder / "exchange.json")]
-        run_on_ranks(ranks, training, *([exchange] if ranks == 3 else []))
-    return {ranks: folder / f"run{ranks}" for ranks in range(4)}
+    commands = {
+        ranks: [["tests.pipeline.little_pretraining", str(train), str(folder / f"run{ranks}"), "3", str(folder / "run0")]] for ranks in (1, 2, 3)
+    }
+    commands[3].append(["tests.pipeline.exchange_on_ranks", str(folder / "exchange.json")])
+    return commands
+
+
+@pytest.fixture
+def runs(ran: dict[str, Path]) -> dict[int, Path]:
+    """Folder of each run; at 0 the prompter."""
+    return {ranks: ran[__name__] / f"run{ranks}" for ranks in range(4)}
 
 
 def test_rows_are_fetched_from_whoever_holds_them_and_their_gradients_go_back_there(runs: dict[int, Path]) -> None:

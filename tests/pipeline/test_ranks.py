@@ -13,7 +13,6 @@ from launch.files import read_json
 from launch.seeds import seed_everything
 from pipeline.pack import pack
 from pipeline.recipe import from_dict, module_of
-from tests.pipeline.commands_on_ranks import run_on_ranks
 from tests.pipeline.little_corpus import SMALL, write_little_corpus
 
 ADAM = ("--optim.lr", "0.01", "--optim.eps", "0.01")
@@ -29,11 +28,9 @@ OPTIONS = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def commands_for(folder: Path) -> dict[int, list[list[str]]]:
     """For R of 1, 2, 3 ranks: R/<option> is a run of three steps; of the one process's first run R/dump are the clips, R/evaluated the results."""
-    folder = tmp_path_factory.mktemp("ranks")
-    shards = folder / "shards"
+    shards, commands = folder / "shards", {}
     pack(write_little_corpus(folder / "corpus", clusters=True), shards, workers=1, shard_samples=5, vocab_size=200)
     for ranks in (1, 2, 3):
         out = folder / str(ranks)
@@ -44,8 +41,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         embedding = ["pipeline.embed", "--checkpoint", str(folder / "1/as it stands"), "--shards", str(shards / "train"), "--domain", "video"]
         evaluation = ["pipeline.retrieve", "--task", "video2goods", "--checkpoint", str(folder / "1/as it stands"), "--data", str(shards)]
         evaluation += ["--workers", "0", "--shown", "0", "--out", str(out / "evaluated")]
-        run_on_ranks(ranks, *trainings, [*embedding, "--out", str(out / "dump")], evaluation)
-    return folder
+        commands[ranks] = [*trainings, [*embedding, "--out", str(out / "dump")], evaluation]
+    return commands
+
+
+@pytest.fixture
+def folder(ran: dict[str, Path]) -> Path:
+    return ran[__name__]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
