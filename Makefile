@@ -1,6 +1,8 @@
 # Everything here runs from a fresh clone; `make` alone lists it. REELGOODS_PYTHON=INTERPRETER uses an environment of your own.
 PYTHON_IN_USE = $(or $(REELGOODS_PYTHON),.venv/bin/python)
 export PYTHONSAFEPATH = 1
+# Where bytecode may not be kept, each process compiles torch and transformers anew: seconds a start.
+unexport PYTHONDONTWRITEBYTECODE
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help

@@ -17,6 +17,7 @@ shift
 python=$(bash "$checkout/launch/python.sh")
 # Paths that a person gives are relative to where they stand, so nothing changes folder; the safe path keeps a folder of theirs that is
 # called `evaluate` or `pipeline` from being taken for ours.
+unset PYTHONDONTWRITEBYTECODE  # or each process would compile torch and transformers anew: seconds a start
 export PYTHONSAFEPATH=1 PYTHONPATH="$checkout${PYTHONPATH:+:$PYTHONPATH}"
 # A scheduler may have set these for torchrun's parent; a process that torchrun did not start must not wait for others.
 unset RANK WORLD_SIZE LOCAL_RANK
