@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     given = parser.parse_args(argv)
     import torch  # before FAISS
 
-    from evaluate.engines.library import load_faiss
+    from evaluate.engines.faiss_loading import load_faiss
     from evaluate.engines.torch_scan import TorchBest
 
     random = np.random.default_rng(0)

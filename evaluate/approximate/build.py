@@ -23,7 +23,7 @@ from evaluate.approximate.held_out import HeldOut, chosen_rows, draw_rows, hold_
 from evaluate.approximate.memory import bytes_of, in_words
 from evaluate.approximate.search import IndexSearch
 from evaluate.approximate.tune import tune
-from evaluate.engines.library import load_faiss
+from evaluate.engines.faiss_loading import load_faiss
 from evaluate.joined import Joined
 from evaluate.vectors import Vectors
 from launch.logs import progress, say

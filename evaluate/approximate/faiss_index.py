@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluate.engines.library import load_faiss
+from evaluate.engines.faiss_loading import load_faiss
 
 ROTATION_ROUNDS, ROTATION_FIRST, ROTATION_SAMPLE = 8, 10, 10_240
 """OPQ alternates between rotation and codes; FAISS's own 50 rounds, the first of 40 iterations, over 65,536 vectors take minutes at width 512."""

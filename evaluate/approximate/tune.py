@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from evaluate.approximate.held_out import HeldOut
-from evaluate.engines.library import load_faiss
+from evaluate.engines.faiss_loading import load_faiss
 
 MOST_FACTOR = 64
 MOST_CANDIDATES = 1 << 14

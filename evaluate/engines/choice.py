@@ -22,7 +22,7 @@ import numpy as np
 from evaluate.engines.best import Best
 from evaluate.engines.faiss_cards import MOST_RESULTS, CardsBest
 from evaluate.engines.faiss_flat import FaissBest
-from evaluate.engines.library import load_faiss
+from evaluate.engines.faiss_loading import load_faiss
 from evaluate.engines.processor import multiplies_bf16
 
 ENGINES = ("auto", "faiss", "torch")

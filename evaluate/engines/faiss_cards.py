@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from evaluate.engines.best import Best, no_lists
-from evaluate.engines.library import load_faiss
+from evaluate.engines.faiss_loading import load_faiss
 from evaluate.engines.pairs import longest_of
 from evaluate.engines.rounding import LARGEST, half_margin, plain_margin
 from evaluate.engines.settle import Candidates, candidates_for, look_through, settle

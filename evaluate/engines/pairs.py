@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evaluate.engines.library import load_faiss
+from evaluate.engines.faiss_loading import load_faiss
 
 
 def pair_products(queries: np.ndarray, query_rows: np.ndarray, docs: np.ndarray, doc_rows: np.ndarray) -> np.ndarray:

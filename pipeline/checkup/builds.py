@@ -9,7 +9,7 @@ from importlib import metadata
 
 import torch
 
-from evaluate.engines.library import load_faiss
+from evaluate.engines.faiss_loading import load_faiss
 from pipeline.checkup.sheet import Sheet
 
 SET_UP = "run bash launch/setup.sh, which installs what fits this machine"

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from evaluate.engines.library import load_faiss
+from evaluate.engines.faiss_loading import load_faiss
 from launch.choose_builds import QUERY, choose
 from pipeline.checkup.builds import SET_UP, installed_faiss
 from pipeline.checkup.sheet import Sheet

@@ -10,7 +10,7 @@ from evaluate.engines.choice import choose
 from evaluate.engines.exact import Exact
 from evaluate.engines.faiss_cards import CardsBest
 from evaluate.engines.faiss_flat import search_arrays
-from evaluate.engines.library import load_faiss
+from evaluate.engines.faiss_loading import load_faiss
 from evaluate.engines.torch_scan import TorchBest
 from tests.evaluate.engines.vectors import few_values, real_values
 from tests.evaluate.slices import Rows

@@ -7,7 +7,7 @@ import pytest
 
 from evaluate.engines.faiss_cards import WORKSPACE_BYTES, CardsBest, shares_of
 from evaluate.engines.faiss_flat import search_arrays
-from evaluate.engines.library import load_faiss
+from evaluate.engines.faiss_loading import load_faiss
 from tests.evaluate.engines.vectors import few_values, real_values
 
 
