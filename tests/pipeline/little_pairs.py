@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from launch import distributed
 from launch.seeds import seed_everything
@@ -22,8 +21,8 @@ from pipeline.recipes.mqmc.build import build
 from pipeline.recipes.mqmc.settings import MQMCSettings
 from pipeline.recipes.mqmc.system import MQMC
 from pipeline.shards import Sample, ShardSet
-from pipeline.trainer import Trainer as Run
 from tests.pipeline.corpora import write_catalog
+from tests.pipeline.little_run import fit
 
 FORMS: dict[str, dict[str, Any]] = {
     "ours": {"queue_size": 2},
@@ -96,13 +95,7 @@ def new_system(recipe: Recipe, shards: ShardSet) -> MQMC:
 
 def train(recipe: Recipe, shards: ShardSet, out: Path, validation: ShardSet | None = None) -> MQMC:
     """Train, going on from a checkpoint that is there; returns the trained system."""
-    run = Run(recipe, new_system(recipe, shards), shards, validation, out, torch.device("cpu"))
-    latest = run.checkpoints.latest()
-    if latest is not None:
-        run.restore(latest)
-    run.fit()
-    assert isinstance(run.system, MQMC)
-    return run.system
+    return fit(recipe, new_system(recipe, shards), shards, out, validation)
 
 
 def main(argv: list[str]) -> None:

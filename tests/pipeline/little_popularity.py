@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from launch import distributed
 from launch.seeds import seed_everything
@@ -27,9 +26,9 @@ from pipeline.recipes.mmra.build import build
 from pipeline.recipes.mmra.settings import MMRASettings
 from pipeline.recipes.mmra.system import MMRA
 from pipeline.shards import ShardSet
-from pipeline.trainer import Trainer as Run
 from tests.pipeline.corpora import write_catalog
 from tests.pipeline.little_pairs import npy
+from tests.pipeline.little_run import fit
 
 SPLITS = ("train", "train", "train", "train", "val", "test")
 """Splits of the clips of a kind."""
@@ -88,13 +87,7 @@ def new_system(recipe: Recipe, shards: ShardSet) -> MMRA:
 
 def train(recipe: Recipe, shards: ShardSet, out: Path, validation: ShardSet | None = None) -> MMRA:
     """Train, going on from a checkpoint that is there; returns the trained system."""
-    run = Run(recipe, new_system(recipe, shards), shards, validation, out, torch.device("cpu"))
-    latest = run.checkpoints.latest()
-    if latest is not None:
-        run.restore(latest)
-    run.fit()
-    assert isinstance(run.system, MMRA)
-    return run.system
+    return fit(recipe, new_system(recipe, shards), shards, out, validation)
 
 
 def train_and_predict(features: Path, out: Path) -> None:

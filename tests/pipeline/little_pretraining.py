@@ -7,16 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from launch import distributed
 from launch.seeds import seed_everything
 from pipeline.recipe import Optim, Recipe, Stream, Trainer, resolve
 from pipeline.recipes.qcd_pretrain.build import build
 from pipeline.recipes.qcd_pretrain.system import QCDPretrain
 from pipeline.shards import ShardSet
-from pipeline.trainer import Trainer as Run
 from tests.pipeline.little_corpus import write_little_corpus
+from tests.pipeline.little_run import fit
 
 
 def write_categorised_corpus(root: Path) -> Path:
@@ -52,12 +50,7 @@ def new_system(recipe: Recipe, shards: ShardSet) -> QCDPretrain:
 
 def pretrain(recipe: Recipe, shards: ShardSet, out: Path) -> QCDPretrain:
     """Train, going on from a checkpoint that is there; returns the trained system."""
-    run = Run(recipe, new_system(recipe, shards), shards, None, out, torch.device("cpu"))
-    latest = run.checkpoints.latest()
-    if latest is not None:
-        run.restore(latest)
-    run.fit()
-    return run.system  # type: ignore[return-value]
+    return fit(recipe, new_system(recipe, shards), shards, out)
 
 
 def main(argv: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""From media and words to features of frozen models: what a sample holds, what is kept, listed, refused and gone on with."""
+"""From media and words to features of frozen models: what a sample holds, what is kept, listed and refused."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import h5py
 import numpy as np
@@ -22,48 +20,20 @@ from evaluate.dump import Dump
 from launch.files import read_json
 from pipeline import features
 from pipeline.embed import embed_shards
-from pipeline.featuring.folder import FeatureFolder
 from pipeline.featuring.models import FeatureModels
 from pipeline.featuring.settings import FeatureSettings
 from pipeline.order import order_of
-from pipeline.pack import pack
 from pipeline.recipe import Stream, resolve
 from pipeline.shards import ShardSet
 from pipeline.system import Embedder, Preparation
-from tests.models.folders import save, vision_model
 from tests.pipeline.corpora import clip, picture
-from tests.pipeline.little_corpus import write_little_corpus
-from tests.pipeline.little_features import LENGTH, SIDE, feature, samples, write_models
-from tests.pipeline.packed import content
-
-
-class Made:
-    """A little corpus, its packed splits, flags of tiny models, and the features they give."""
-
-    def __init__(self, folder: Path) -> None:
-        self.corpus = write_little_corpus(folder / "corpus", products=4, clips=2)
-        records = map(json.loads, (self.corpus / "catalog.jsonl").read_text().splitlines())
-        self.records = {record["id"]: record for record in records if record["split"] == "train"}
-        self.shards = folder / "shards"
-        pack(self.corpus, self.shards, workers=1, shard_samples=3, vocab_size=200)
-        self.flags = write_models(folder / "models", self.shards / "train/tokenizer")
-        self.folders = dict(zip(self.flags[:4:2], self.flags[1:4:2]))
-        self.out = folder / "features"
-        features.main(["--data", str(self.shards), "--out", str(self.out), *self.flags])
-
-    def pictures(self, id: str) -> list[bytes]:
-        return [(self.corpus / name).read_bytes() for name in self.records[id]["images"]]
+from tests.pipeline.little_features import LENGTH, SIDE, feature, samples
+from tests.pipeline.made_features import Made, run
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(tmp_path_factory.mktemp("features"))
-
-
-def run(made: Made, out: Path, *flags: str, data: Path | None = None) -> ShardSet:
-    """The train split's features under the tiny models and `flags`."""
-    features.main(["--data", str(data or made.shards), "--out", str(out), "--splits", "train", *made.flags, *flags])
-    return ShardSet(out / "train")
 
 
 def look(folder: str, pictures: list[bytes], size: int = SIDE) -> np.ndarray:
@@ -231,109 +201,6 @@ def test_a_shard_that_is_gone_is_left_out_item_by_item_and_a_split_of_such_shard
         tar.unlink()
     with pytest.raises(ValueError, match=r"none of 12 items could be read \(see failed\.jsonl\); the first: goods 'g.': .* missing, though"):
         run(made, tmp_path / "none", data=tmp_path / "train")
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing catches it."""
-
-
-def stamps(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_ino for path in folder.glob("*.tar")}
-
-
-def test_killed_and_started_again_it_goes_on_from_complete_shards_and_ends_with_the_same_bytes(made, tmp_path, monkeypatch):
-    computed: list[int] = []
-    compute = FeatureModels.features
-
-    def counted(self: FeatureModels, batch: Any, items: int, domain: str) -> list[dict[str, np.ndarray]]:
-        if len(computed) == 3:
-            raise Killed
-        computed.append(items)
-        return compute(self, batch, items, domain)
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(FeatureModels, "features", counted)
-        run(made, tmp_path)
-
-    with pytest.raises(ValueError, match="unfinished"):
-        ShardSet(tmp_path / "train")
-    before = stamps(tmp_path / "train")
-    assert 0 < len(before) < len(ShardSet(made.shards / "train").shards)
-    run(made, tmp_path)
-    assert before.items() <= stamps(tmp_path / "train").items()
-    assert content(tmp_path / "train") == content(made.out / "train")
-
-
-def test_only_the_shard_that_lost_its_completion_is_made_again(made, tmp_path, monkeypatch):
-    finish: Callable = FeatureFolder.finish
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(FeatureFolder, "finish", lambda *given: (_ for _ in ()).throw(Killed))
-        run(made, tmp_path)
-    before = stamps(tmp_path / "train")
-    (tmp_path / "train/.pack/video-000001.json").unlink()
-    made_again: list[int] = []
-
-    def noted(self: FeatureFolder, number: int, pieces: Any) -> None:
-        made_again.append(number)
-        write(self, number, pieces)
-
-    write = FeatureFolder.write
-    monkeypatch.setattr(FeatureFolder, "write", noted)
-    shards = run(made, tmp_path)
-
-    after = stamps(tmp_path / "train")
-    assert [shards.shards[number].name for number in made_again] == ["video-000001"] and FeatureFolder.finish is finish
-    assert {name for name in after if after[name] != before[name]} == {"video-000001.tar"}
-    assert content(tmp_path / "train") == content(made.out / "train")
-
-
-def test_features_that_are_there_are_not_computed_again(made, tmp_path, monkeypatch, capsys):
-    shutil.copytree(made.out / "train", tmp_path / "train")
-    monkeypatch.setattr(FeatureModels, "features", None)
-
-    run(made, tmp_path)
-
-    assert "already made, 4 goods, 8 video" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("begun", [True, False])
-def test_other_settings_weights_or_shards_are_refused_with_what_differs(made, tmp_path, begun):
-    shutil.copytree(made.out / "train", tmp_path / "train")
-    if begun:  # what is there is then what the notes say, not the manifest
-        inputs = read_json(tmp_path / "train/manifest.json")["inputs"]
-        (tmp_path / "train/.pack").mkdir()
-        (tmp_path / "train/.pack/inputs.json").write_text(json.dumps(inputs))
-        (tmp_path / "train/manifest.json").unlink()
-    weights = save(vision_model("vit"), tmp_path / "vit", size={"height": SIDE, "width": SIDE})
-
-    with pytest.raises(ValueError, match=r"holds features made otherwise \(frames was 10, now 4; pool was mean, now none\); give another --out"):
-        run(made, tmp_path, "--pool", "none", "--frames", "4")
-    with pytest.raises(ValueError, match=r"vision_model was ResNetModel, now ViTModel; vision_weights was [0-9a-f]{12}…, now [0-9a-f]{12}…"):
-        run(made, tmp_path, "--vision", str(weights))
-    with pytest.raises(ValueError, match="precision was fp32, now bf16"):
-        run(made, tmp_path, "--precision", "bf16")
-    with pytest.raises(ValueError, match=r"of 5 input shards are others, the first goods-000000\.tar"):
-        pack(made.corpus, tmp_path / "other", splits=["train"], workers=1, shard_samples=3, vocab_size=200, resize_short_side=8)
-        run(made, tmp_path, data=tmp_path / "other")
-    replaced = run(made, tmp_path, "--frames", "4", "--overwrite")
-    assert replaced.manifest["features"][0]["settings"]["frames"] == 4
-
-
-def test_a_folder_of_something_else_is_left_alone_even_where_overwriting_is_asked_for(made, tmp_path):
-    shutil.copytree(made.shards, tmp_path / "shards")
-    (tmp_path / "notes/train").mkdir(parents=True)
-    (tmp_path / "notes/train/mine.txt").write_text("keep")
-    before = content(tmp_path)
-
-    with pytest.raises(ValueError, match="is the packed split that is read; give another --out"):
-        run(made, tmp_path / "shards", "--overwrite", data=tmp_path / "shards")
-    with pytest.raises(ValueError, match="not empty, and not features of this stage; give another --out"):
-        run(made, tmp_path / "shards", "--overwrite")
-    with pytest.raises(ValueError, match="not empty, and not features of this stage"):
-        run(made, tmp_path / "notes", "--overwrite")
-    with pytest.raises(ValueError, match="packed from other inputs"):
-        pack(made.corpus, made.out, splits=["train"], workers=1)
-    assert content(tmp_path) == before
 
 
 def test_a_corpus_is_packed_first_and_its_held_out_clips_come_with_it(made, tmp_path):
