@@ -29,7 +29,7 @@ class WithinItemNoise(nn.Module):
     def __init__(self, within: float, isotropic: float) -> None:
         super().__init__()
         if within < 0 or isotropic < 0:
-            raise ValueError(f"noise of scale {within} and {isotropic}: 0 or more")
+            raise ValueError(f"noise within products of scale {within}, in all directions {isotropic}: both must be 0 or more")
         self.within, self.isotropic = within, isotropic
 
     def forward(self, rows: Tensor, items: Tensor, present: Tensor) -> Tensor:
