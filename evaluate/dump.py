@@ -17,6 +17,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from evaluate.dumps.widening import widen
 from evaluate.embeddings import ANY_ROLE, FORMAT_VERSION, read_attributes
 from evaluate.labels import LabelValues
 from evaluate.vectors import Vectors
@@ -155,7 +156,7 @@ class DumpSide(Vectors):
                     number = min(len(chunk), stop - row, len(block) - filled)
                     rows.read_direct(chunk, np.s_[row : row + number], np.s_[:number])
                     piece = block[filled : filled + number]
-                    piece[:] = chunk[:number]
+                    widen(chunk[:number], piece)
                     if not np.isfinite(piece).all():
                         broken = row + int(np.flatnonzero(~np.isfinite(piece).all(axis=1))[0])
                         name = file["ids"][broken].decode()
