@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2LMHeadModel
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class QueryDecoder(nn.Module):
         if width % heads:
             raise ValueError(f"{heads} attention heads do not divide a decoder of width {width}")
         self.max_tokens, self.token_type_zero = max_tokens, token_type_zero
-        self.gpt2_model = GPT2LMHeadModel(
-            GPT2Config(
+        self.gpt2_model = transformers.GPT2LMHeadModel(
+            transformers.GPT2Config(
                 vocab_size=vocabulary_size,
                 n_positions=max_tokens,
                 n_embd=width,

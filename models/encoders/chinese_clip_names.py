@@ -6,8 +6,8 @@ import math
 import re
 from collections.abc import Mapping
 
+import transformers
 from torch import Tensor
-from transformers import BertConfig, BertModel, ChineseCLIPVisionConfig, ChineseCLIPVisionModel
 
 VISION = {
     "class_embedding": "embeddings.class_embedding",
@@ -59,7 +59,7 @@ def text_weights(bert: Mapping[str, Tensor], projection: Tensor) -> dict[str, Te
     return {**{f"tower.{name}": tensor for name, tensor in bert.items()}, "projection.weight": projection.T.contiguous()}
 
 
-def vision_tower(released: Mapping[str, Tensor], heads: int = 0) -> tuple[ChineseCLIPVisionModel, int]:
+def vision_tower(released: Mapping[str, Tensor], heads: int = 0) -> tuple[transformers.ChineseCLIPVisionModel, int]:
     """(a vision tower of the released tensors' sizes with random weights, the side of its images in pixels).
 
     Args:
@@ -72,7 +72,7 @@ def vision_tower(released: Mapping[str, Tensor], heads: int = 0) -> tuple[Chines
     first, positions = _needed(released, "conv1.weight", "positional_embedding")
     width, _, patch, _ = first.shape
     grid = math.isqrt(len(positions) - 1)
-    config = ChineseCLIPVisionConfig(
+    config = transformers.ChineseCLIPVisionConfig(
         hidden_size=width,
         intermediate_size=len(_needed(released, "transformer.resblocks.0.mlp.c_fc.weight")[0]),
         num_hidden_layers=_layers(released, BLOCK),
@@ -81,10 +81,10 @@ def vision_tower(released: Mapping[str, Tensor], heads: int = 0) -> tuple[Chines
         patch_size=patch,
         hidden_act="quick_gelu",
     )
-    return ChineseCLIPVisionModel(config), grid * patch
+    return transformers.ChineseCLIPVisionModel(config), grid * patch
 
 
-def text_tower(bert: Mapping[str, Tensor], heads: int = 0) -> BertModel:
+def text_tower(bert: Mapping[str, Tensor], heads: int = 0) -> transformers.BertModel:
     """A text tower of the released tensors' sizes, random weights, no pooler.
 
     Args:
@@ -101,7 +101,7 @@ def text_tower(bert: Mapping[str, Tensor], heads: int = 0) -> BertModel:
         "embeddings.token_type_embeddings.weight",
         "encoder.layer.0.intermediate.dense.weight",
     )
-    config = BertConfig(
+    config = transformers.BertConfig(
         vocab_size=len(words),
         hidden_size=words.shape[1],
         num_hidden_layers=_layers(bert, re.compile(r"encoder\.layer\.(\d+)\..+")),
@@ -110,7 +110,7 @@ def text_tower(bert: Mapping[str, Tensor], heads: int = 0) -> BertModel:
         max_position_embeddings=len(positions),
         type_vocab_size=len(types),
     )
-    return BertModel(config, add_pooling_layer=False)
+    return transformers.BertModel(config, add_pooling_layer=False)
 
 
 def _layers(names: Mapping[str, Tensor], pattern: re.Pattern[str]) -> int:

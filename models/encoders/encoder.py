@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from models.batch_norm import hold_batch_norm
 from models.encoders.feature_memory import FeatureMemory
@@ -28,10 +28,10 @@ class Encoder(nn.Module):
     Every parameter that requires a gradient takes part in the output, as DDP needs: those of the tower that do not are frozen.
     """
 
-    tower: PreTrainedModel
+    tower: transformers.PreTrainedModel
     projection: nn.Linear
 
-    def __init__(self, tower: PreTrainedModel) -> None:
+    def __init__(self, tower: transformers.PreTrainedModel) -> None:
         super().__init__()
         self.tower = tower.eval()
         self._memory: FeatureMemory | None = None

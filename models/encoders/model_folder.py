@@ -15,8 +15,6 @@ import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from launch.files import read_json
 
@@ -44,7 +42,7 @@ class ImageSettings:
     reversed_channels: bool = False
 
 
-def load_tower(path: str | Path, *, flag: str, part: str, dropout: float | None = None) -> tuple[PreTrainedModel, nn.Linear | None]:
+def load_tower(path: str | Path, *, flag: str, part: str, dropout: float | None = None) -> tuple[transformers.PreTrainedModel, nn.Linear | None]:
     """The `part` ("vision" or "text") of the model in folder `path`, float32, and the projection that belongs to it, if there is one.
 
     A two-tower model (Chinese-CLIP, CLIP, SigLIP …) gives one of its towers; a single model is taken whole, with the projection that
@@ -63,7 +61,7 @@ def load_tower(path: str | Path, *, flag: str, part: str, dropout: float | None 
     check_folder(path, flag)
     with quiet_transformers():
         try:
-            config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+            config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
             if dropout is not None:
                 set_dropout(config, dropout)
             model, report = _class_for(config).from_pretrained(
@@ -92,7 +90,7 @@ def load_tower(path: str | Path, *, flag: str, part: str, dropout: float | None 
     return tower, projection if isinstance(projection, nn.Linear) else None
 
 
-def image_settings(path: str | Path, config: PretrainedConfig) -> ImageSettings:
+def image_settings(path: str | Path, config: transformers.PretrainedConfig) -> ImageSettings:
     """What the folder says of its images; ImageNet's mean and std and the config's size (else 224) where it says nothing."""
     settings: dict[str, Any] = {}
     for name, key in (("processor_config.json", "image_processor"), ("preprocessor_config.json", None)):
@@ -129,7 +127,7 @@ def sentence_pooling(path: str | Path) -> str | None:
     return "+".join(name for name in chosen if name != "include_prompt") or None
 
 
-def describe_tower(tower: PreTrainedModel) -> dict[str, Any]:
+def describe_tower(tower: transformers.PreTrainedModel) -> dict[str, Any]:
     """JSON from which `build_tower` makes the same architecture: class name and configuration, no weights, no paths."""
     config = json.loads(tower.config.to_json_string(use_diff=False))
     for key in ("_name_or_path", "transformers_version", "architectures", "id2label", "label2id"):
@@ -137,10 +135,10 @@ def describe_tower(tower: PreTrainedModel) -> dict[str, Any]:
     return {"architecture": type(tower).__name__, "config": config, "pooler": getattr(tower, "pooler", None) is not None}
 
 
-def build_tower(description: dict[str, Any]) -> PreTrainedModel:
+def build_tower(description: dict[str, Any]) -> transformers.PreTrainedModel:
     """The tower that `describe_tower` described, float32, with fresh random weights."""
     architecture: Any = getattr(transformers, description["architecture"], None)
-    if not (inspect.isclass(architecture) and issubclass(architecture, PreTrainedModel)):
+    if not (inspect.isclass(architecture) and issubclass(architecture, transformers.PreTrainedModel)):
         raise ValueError(f"transformers {transformers.__version__} has no model {description['architecture']!r}; install a version that has it")
     config_class: Any = architecture.config_class
     config = config_class.from_dict({**description["config"], "dtype": "float32"})
@@ -151,10 +149,10 @@ def build_tower(description: dict[str, Any]) -> PreTrainedModel:
     return tower
 
 
-def set_dropout(config: PretrainedConfig, rate: float) -> None:
+def set_dropout(config: transformers.PretrainedConfig, rate: float) -> None:
     """Give `rate` to every dropout and drop-path rate of the configuration and of those inside it."""
     for name, value in list(vars(config).items()):
-        if isinstance(value, PretrainedConfig):
+        if isinstance(value, transformers.PretrainedConfig):
             set_dropout(value, rate)
         elif "drop" in name and isinstance(value, float | int) and not isinstance(value, bool):
             setattr(config, name, float(rate))
@@ -170,16 +168,16 @@ def check_folder(path: str | Path, flag: str) -> None:
     if not any((path / name).is_file() for name in WEIGHT_FILES):
         raise ValueError(f"{flag} {path}: config.json is there but no weights ({' or '.join(WEIGHT_FILES[::2])}); fetch the folder again")
     kind = read_json(path / "config.json").get("model_type")
-    if kind not in CONFIG_MAPPING:
+    if kind not in transformers.CONFIG_MAPPING:
         known = f"transformers {transformers.__version__} does not know; install a version that does, or name another folder"
         raise ValueError(f"{flag} {path}: config.json has the model_type {kind!r}, which {known}")
 
 
-def _class_for(config: PretrainedConfig) -> Any:
+def _class_for(config: transformers.PretrainedConfig) -> Any:
     """AutoModel; where that does not know the configuration (Chinese-CLIP's text tower alone), the class of transformers that the folder names."""
     named: Any = getattr(transformers, (config.architectures or ["none"])[0], None)
-    known = inspect.isclass(named) and issubclass(named, PreTrainedModel) and named.config_class is type(config)
-    return named if known and type(config) not in MODEL_MAPPING else AutoModel
+    known = inspect.isclass(named) and issubclass(named, transformers.PreTrainedModel) and named.config_class is type(config)
+    return named if known and type(config) not in transformers.MODEL_MAPPING else transformers.AutoModel
 
 
 def _projection_beside(path: Path, where: str) -> nn.Linear | None:
@@ -199,9 +197,9 @@ def _projection_beside(path: Path, where: str) -> nn.Linear | None:
     return projection
 
 
-def _take_part(model: PreTrainedModel, part: str, where: str) -> tuple[PreTrainedModel, str]:
+def _take_part(model: transformers.PreTrainedModel, part: str, where: str) -> tuple[transformers.PreTrainedModel, str]:
     inner = getattr(model, f"{part}_model", None)
-    if isinstance(inner, PreTrainedModel):
+    if isinstance(inner, transformers.PreTrainedModel):
         return inner, f"{part}_model."
     sees = model.main_input_name == "pixel_values"
     if sees != (part == "vision"):
@@ -222,12 +220,12 @@ def _square(size: Any) -> int | None:
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Without transformers' own reports and bars: what matters of them is raised here by name."""
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    verbosity, bars = transformers.utils.logging.get_verbosity(), transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     try:
         yield
     finally:
-        transformers_logging.set_verbosity(verbosity)
+        transformers.utils.logging.set_verbosity(verbosity)
         if bars:
-            transformers_logging.enable_progress_bar()
+            transformers.utils.logging.enable_progress_bar()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transformers import BertConfig, BertModel, BitConfig, BitModel
+import transformers
 
 from models.encoders import Pooling, TextEncoder, VisionEncoder
 from models.encoders.model_folder import ImageSettings
@@ -25,8 +25,8 @@ def scratch_vision(dim: int, *, size: str = "small", image_size: int | None = No
     if size not in VISION_WIDTHS:
         raise ValueError(f"vision size {size!r}: choose one of {', '.join(VISION_WIDTHS)}")
     stem, stages = VISION_WIDTHS[size]
-    config = BitConfig(embedding_size=stem, hidden_sizes=stages, depths=(1,) * len(stages), num_groups=8)
-    return VisionEncoder(BitModel(config), ImageSettings(size=image_size or 64), dim=dim)
+    config = transformers.BitConfig(embedding_size=stem, hidden_sizes=stages, depths=(1,) * len(stages), num_groups=8)
+    return VisionEncoder(transformers.BitModel(config), ImageSettings(size=image_size or 64), dim=dim)
 
 
 def scratch_text(
@@ -50,7 +50,7 @@ def scratch_text(
         pooling: as in `TextEncoder`; the mean learns faster from nothing than the first token.
         dropout: of words, attention and layers.
     """
-    config = BertConfig(
+    config = transformers.BertConfig(
         vocab_size=vocabulary_size,
         hidden_size=width,
         num_hidden_layers=layers,
@@ -60,4 +60,4 @@ def scratch_text(
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
     )
-    return TextEncoder(BertModel(config, add_pooling_layer=False), dim=dim, pooling=pooling)
+    return TextEncoder(transformers.BertModel(config, add_pooling_layer=False), dim=dim, pooling=pooling)

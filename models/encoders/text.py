@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from models.encoders.encoder import Encoder, TowerOutput
 from models.encoders.freezing import FrozenLayers
@@ -35,7 +35,7 @@ class TextEncoder(Encoder):
 
     def __init__(
         self,
-        tower: PreTrainedModel,
+        tower: transformers.PreTrainedModel,
         *,
         dim: int,
         pooling: Pooling = "first",
@@ -143,7 +143,7 @@ def load_text(
     return TextEncoder(tower, dim=dim, pooling=chosen, attend_padding=attend_padding, projection=projection, frozen_layers=frozen_layers)
 
 
-def _pooling_of(path: str | Path, tower: PreTrainedModel) -> Pooling:
+def _pooling_of(path: str | Path, tower: transformers.PreTrainedModel) -> Pooling:
     named = sentence_pooling(path)
     known: dict[str, Pooling] = {"mean": "mean", "cls": "first"}
     if named in known:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
-from transformers import PreTrainedModel
 
 from models.batch_norm import BatchNormMode, synchronise_batch_norm
 from models.encoders.encoder import Encoder, TowerOutput
@@ -48,7 +48,7 @@ class VisionEncoder(Encoder):
 
     def __init__(
         self,
-        tower: PreTrainedModel,
+        tower: transformers.PreTrainedModel,
         images: ImageSettings,
         *,
         dim: int,

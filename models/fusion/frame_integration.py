@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers.activations import QuickGELUActivation
 
 
 class ResidualAttentionBlock(nn.Module):
@@ -23,7 +23,7 @@ class ResidualAttentionBlock(nn.Module):
         self.attn = nn.MultiheadAttention(dim, heads, batch_first=True)
         self.ln_1 = nn.LayerNorm(dim)
         last = nn.Linear(4 * dim, dim)
-        self.mlp = nn.Sequential(OrderedDict(c_fc=nn.Linear(dim, 4 * dim), gelu=QuickGELUActivation(), c_proj=last))
+        self.mlp = nn.Sequential(OrderedDict(c_fc=nn.Linear(dim, 4 * dim), gelu=transformers.activations.QuickGELUActivation(), c_proj=last))
         self.ln_2 = nn.LayerNorm(dim)
         for parameter in (*self.attn.out_proj.parameters(), *last.parameters()):
             nn.init.zeros_(parameter)

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from launch import distributed
 from launch.files import whole_file
@@ -53,8 +53,10 @@ class Captioner(nn.Module):
             raise ValueError(f"--captions {path}: no such folder; fetch one first, e.g. {fetch}, or go without with --captions none")
         with quiet_transformers():
             try:
-                model: Any = AutoModelForImageTextToText.from_pretrained(path, local_files_only=True, trust_remote_code=False, dtype=torch.float32)
-                self._tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+                model: Any = transformers.AutoModelForImageTextToText.from_pretrained(
+                    path, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+                )
+                self._tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
             except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
                 raise ValueError(f"--captions {path}: transformers finds no model there that writes texts of images: {error}") from error
         self.model = model

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from transformers import AutoTokenizer
 
 from models.encoders import TextEncoder
 from pipeline.bank.captions import read_captions
@@ -69,7 +69,7 @@ class RetrievalTexts(Preparation):
 
     def collate(self, rows: list[dict[str, Any]]) -> Batch:
         if self._tokenizer is None:
-            self._tokenizer = AutoTokenizer.from_pretrained(self._settings.text, local_files_only=True)
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(self._settings.text, local_files_only=True)
         options = {"padding": "longest", "truncation": True, "max_length": self._settings.text_length, "return_tensors": "pt"}
         encoded = self._tokenizer([row["text"] for row in rows], **options)
         return {"ids": encoded["input_ids"], "mask": encoded["attention_mask"]}

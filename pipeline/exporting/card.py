@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 
 import torch
-from transformers import PreTrainedModel
+import transformers
 
 from models.encoders import TextEncoder, VisionEncoder
 from models.encoders.model_folder import PROJECTION
@@ -118,14 +118,14 @@ def _text_code(text: TextEncoder) -> str:
     return "\n".join(lines)
 
 
-def _load(tower: PreTrainedModel, folder: str) -> str:
+def _load(tower: transformers.PreTrainedModel, folder: str) -> str:
     without = ", add_pooling_layer=False" if "add_pooling_layer" in inspect.signature(type(tower).__init__).parameters else ""
     pooled = getattr(tower, "pooler", None) is not None
     return f"{type(tower).__name__}.from_pretrained('{folder}'{'' if pooled else without}).eval()"
 
 
 @torch.no_grad()
-def _vision_pooling(tower: PreTrainedModel, size: int, resized: bool) -> str:
+def _vision_pooling(tower: transformers.PreTrainedModel, size: int, resized: bool) -> str:
     output = tower(pixel_values=torch.zeros(1, 3, size, size), **({"interpolate_pos_encoding": True} if resized else {}))
     if getattr(output, "pooler_output", None) is not None:
         return "output.pooler_output.flatten(1)  # the model's own"

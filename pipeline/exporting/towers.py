@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import save_file
 from torch.nn.functional import normalize
-from transformers import AutoTokenizer
 
 from launch.files import write_json
 from models.encoders import Encoder, load_text, load_vision
@@ -41,7 +41,7 @@ def write_text(exports: Exports, folder: Path) -> float:
     """Write the text tower and its tokenizer, as `write_vision`."""
     text, draw = exports.text, Draw(exports.vision, exports.text, exports.lengths)
     _write_tower(text, folder)
-    AutoTokenizer.from_pretrained(exports.tokenizer, local_files_only=True).save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(exports.tokenizer, local_files_only=True).save_pretrained(folder)
     if text.pooling in POOLINGS:
         (folder / "1_Pooling").mkdir()
         write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": text.width, "pooling_mode": POOLINGS[text.pooling]})

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from transformers import AutoTokenizer
 
 from models.document_encoder import DocumentEncoder
 from models.encoders import TextEncoder, VisionEncoder, load_text, load_vision
@@ -144,7 +144,7 @@ def _is_model(path: Path) -> bool:
 @torch.no_grad()
 def _encoded(text: TextEncoder, tokenizer_folder: Path, prompts: list[str]) -> Tensor:
     """[K, D] of length 1."""
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
     found = []
     for first in range(0, len(prompts), PROMPTS_AT_ONCE):
         piece = prompts[first : first + PROMPTS_AT_ONCE]
