@@ -56,6 +56,8 @@ def broken_rules(source: str, module: str, is_package: bool = False) -> list[str
             found.append(f"{line}: {module} imports {name}; {floor} may import {', '.join(sorted(MAY_IMPORT[floor]))}")
         if name.partition(".")[0] == "pickle" and not module.startswith("tests."):  # tests see what a spawned process would
             found.append(f"{line}: imports pickle, which runs whatever a file says; use safetensors, .npy, HDF5 or JSON")
+        if floor and name.startswith("transformers."):
+            found.append(f"{line}: imports {name} at once, seconds for every command; `import transformers` loads a name where it is used")
     for node in ast.walk(tree):
         if isinstance(node, ast.Import) and any(alias.name == "evaluate" for alias in node.names):
             found.append(f"{node.lineno}: bare `import evaluate`, which Hugging Face's package is called too; import from evaluate.MODULE")
@@ -124,6 +126,7 @@ def test_names_say_what_a_file_is_for_and_files_are_read_in_one_sitting():
         ("pipeline.train", "import evaluate as scores"),
         ("pipeline.train", "import pickle"),
         ("pipeline.train", "from pickle import loads"),
+        ("models.towers", "import transformers\nfrom transformers import BertModel"),
         ("pipeline.train", "import torch\ntorch.load('weights.pt')"),
         ("pipeline.train", "import torch\ntorch.load('weights.pt', weights_only=False)"),
         ("pipeline.train", "import numpy as np\nnp.load('a.npy', allow_pickle=True)"),
@@ -146,6 +149,7 @@ def test_the_checker_names_the_line_that_breaks_a_rule(module, source):
         ("evaluate.search", "import faiss\nfrom launch import files"),
         ("pipeline.train", "from evaluate.search import search\nimport pipeline.recipes\nfrom . import item"),
         ("pipeline.train", "import torch\ntorch.load('weights.pt', map_location='cpu', weights_only=True)"),
+        ("models.towers", "import transformers\nBERT = transformers.BertModel"),
         ("pipeline.recipes.qcd", "from pipeline.recipes import mqmc\nfrom models.towers import TextTower"),
         ("tests.pipeline.test_train", "import pickle\nfrom pipeline.recipes.qcd.system import QCD"),
     ],
