@@ -4,7 +4,9 @@
 
 A and B are folders that evaluate.report wrote (judged.h5 in them; ranked.h5 for the documents on the page). Prints a table and writes
 FOLDER/compare.json and FOLDER/compare.html (default: B/compare). A positive difference means that B has more; for the median rank less
-is better. Queries that one side alone has evaluated are counted and left out.
+is better. Queries that one side alone has evaluated are counted and left out. Words and frames of the queries on the page:
+
+    python -m pipeline.cards --shards SHARDS/test --comparison FOLDER --out CARDS      then the same command again with --cards CARDS
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import numpy as np
 from evaluate.judging.ground_truth import read_ground_truth
 from evaluate.judging.paired import CONFIDENCE, Paired, changed_most, differences, open_result, pair
 from evaluate.pages.cards import Cards
-from evaluate.pages.compare_page import render_comparison
+from evaluate.pages.compare_page import groups_shown, items_shown, render_comparison
 from evaluate.pages.numbers import METRIC_LABELS
 from launch.command import CommandParser, run_command
 from launch.files import whole_file, write_json
@@ -80,9 +82,11 @@ def compare(
         "tosses": tosses,
         "seed": seed,
     }
+    groups = groups_shown(said, paired, results, (gained, lost))
+    said["shown"] = items_shown(groups)
     write_json(Path(out) / "compare.json", said)
     with whole_file(Path(out) / "compare.html") as file:
-        file.write(render_comparison(said, paired, results, (gained, lost), Cards(cards)))
+        file.write(render_comparison(said, groups, Cards(cards)))
     return said
 
 

@@ -1,6 +1,7 @@
 """Frames and words of the items that a report shows: pictures small enough for a page, and a JSON file.
 
     python -m pipeline.cards --shards SHARDS/test --ranked OUT/ranked.h5 --ground_truth SHARDS/test/ground_truth/video2goods.tsv --out OUT/cards
+    python -m pipeline.cards --shards SHARDS/test --comparison OUT/compare --out OUT/compare/cards
 
 OUT/cards/cards.json = {"video": {id: {"title", "words", "images": ["video-0-0.jpg", ...]}}, "goods": {...}}; the images lie beside it. An item of
 domain query has words alone.
@@ -8,18 +9,18 @@ domain query has words alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from evaluate.judging.ground_truth import GroundTruth, read_ground_truth
+from evaluate.judging.ground_truth import read_ground_truth
 from evaluate.ranked import Ranked
 from evaluate.report import shown
 from evaluate.search import domains_of
 from launch.command import CommandParser, run_command
-from launch.files import whole_folder, write_json
+from launch.files import read_json, whole_folder, write_json
 from pipeline.frames import FrameReader
 from pipeline.item import CLIPS
 from pipeline.shards import Sample, ShardSet
@@ -29,24 +30,26 @@ HEIGHT = 160
 """Pixels of a picture on the page."""
 
 
-def write_cards(shards: ShardSet, ranked: Ranked, truth: GroundTruth, out: str | Path, *, queries: int = 24, decoder: str = "decord") -> Path:
-    """Write the cards of the items that the report of `ranked` shows, and return their folder.
+def write_cards(shards: ShardSet, task: str, wanted: Mapping[str, Iterable[str]], out: str | Path, decoder: str = "decord") -> Path:
+    """Write the cards of the items that a page shows, and return their folder.
 
     Args:
-        queries: how many queries the report shows.
+        task: e.g. "video2goods", whose domains the items are of.
+        wanted: {"queries": ids, "docs": ids}, as `evaluate.report.shown` and compare.json name them.
         decoder: video backend.
 
     Raises:
-        ValueError: an item's media cannot be read now, though it was packed and embedded.
+        ValueError: an item is not among the shards, or its media cannot be read now, though it was packed and embedded.
     """
-    wanted = shown(ranked, truth, queries)
     out = Path(out)
     cards: dict[str, dict[str, Any]] = {}
     reader = FrameReader(decoder)
     with whole_folder(out) as folder:
-        for domain, ids in zip(domains_of(ranked.attributes.task), (wanted["queries"], wanted["docs"])):
-            for place, sample in enumerate(samples_of(shards, domain, set(ids))):
+        for domain, ids in zip(domains_of(task), (set(wanted["queries"]), set(wanted["docs"]))):
+            for place, sample in enumerate(samples_of(shards, domain, ids)):
                 cards.setdefault(domain, {})[sample.id] = card_of(sample, reader, folder, f"{domain}-{place}")
+            if missing := sorted(ids - cards.get(domain, {}).keys()):
+                raise ValueError(f"{shards.folder}: no {domain} item {missing[0]!r} ({len(missing)} missing); name the shards that were searched")
         write_json(folder / "cards.json", cards)
     return out
 
@@ -78,13 +81,23 @@ def card_of(sample: Sample, reader: FrameReader, folder: Path, stem: str) -> dic
 def main(argv: list[str] | None = None) -> None:
     parser = CommandParser("python -m pipeline.cards", __doc__)
     parser.add_argument("--shards", required=True, help="packed split that was searched, e.g. SHARDS/test")
-    parser.add_argument("--ranked", required=True, help="ranked.h5 of evaluate.search")
-    parser.add_argument("--ground_truth", required=True, help="ground truth of the task")
+    parser.add_argument("--ranked", help="ranked.h5 of evaluate.search: cards for its report")
+    parser.add_argument("--ground_truth", help="ground truth of the task, with --ranked")
+    parser.add_argument("--comparison", metavar="FOLDER", help="in place of both: folder with compare.json of evaluate.compare, cards for its page")
     parser.add_argument("--out", required=True, help="folder for cards.json and pictures")
-    parser.add_argument("--queries", type=int, default=24, help="queries that the report shows (default 24)")
-    arguments = parser.parse_args(argv)
-    truth = read_ground_truth(arguments.ground_truth)
-    write_cards(ShardSet(arguments.shards), Ranked(arguments.ranked), truth, arguments.out, queries=arguments.queries)
+    parser.add_argument("--queries", type=int, default=24, help="queries that the report of --ranked shows (default 24)")
+    given = parser.parse_args(argv)
+    if given.comparison is None:
+        if given.ranked is None or given.ground_truth is None:
+            raise ValueError("--ranked with --ground_truth, or --comparison: one of them says which items are shown")
+        ranked = Ranked(given.ranked)
+        task, wanted = ranked.attributes.task, shown(ranked, read_ground_truth(given.ground_truth), given.queries)
+    elif given.ranked is not None or given.ground_truth is not None:
+        raise ValueError("--comparison knows its lists; leave out --ranked and --ground_truth")
+    else:
+        said = read_json(Path(given.comparison) / "compare.json")
+        task, wanted = said["task"], said["shown"]
+    write_cards(ShardSet(given.shards), task, wanted, given.out)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from evaluate.engines.choice import ENGINES
 from evaluate.judging.ground_truth import read_ground_truth
 from evaluate.ranked import Ranked
 from evaluate.ranks import JobRanks, Ranks
-from evaluate.report import report
+from evaluate.report import report, shown
 from evaluate.search import domains_of, search
 from launch import distributed
 from launch.command import CommandParser, run_command
@@ -72,7 +72,8 @@ def retrieve(loaded: Loaded, corpus: Corpus, split: str, task: str, out: Path, a
         return
     ranked = Ranked(found)
     truth = read_ground_truth(ground_truth)
-    cards = write_cards(shards, ranked, truth, out / "cards", queries=arguments.shown, decoder=loaded.recipe.stream.decoder)
+    wanted = shown(ranked, truth, arguments.shown)
+    cards = write_cards(shards, task, wanted, out / "cards", loaded.recipe.stream.decoder)
     metrics = report(ranked, truth, out, cards=cards, split=split, shown_queries=arguments.shown)
     numbers = ", ".join(f"{name} {metrics[name]:.3f}" for name in ("hit@1", "recall@10", "recall@100", "median_rank") if name in metrics)
     say(f"{task} ({split} split): {numbers}\nreport: {out}/report.html")

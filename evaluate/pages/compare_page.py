@@ -25,24 +25,37 @@ Head = Sequence[tuple[str, float, bool]]
 """The first results of one side's list: (document, score, whether it is relevant or stands for one that is)."""
 
 
-def render_comparison(
-    said: Mapping[str, Any], paired: Paired, results: Sequence[JudgedFile], changed: tuple[Sequence[int], Sequence[int]], cards: Cards
-) -> str:
-    """The page's HTML. All text is escaped; nothing in it is fetched from anywhere.
+Group = tuple[str, list[tuple[Mapping[str, Any], list[Head | None]]]]
+"""A title and, for each query under it, what compare.json says of it and the heads of A's and B's list."""
 
-    Args:
-        said: what compare.json holds.
-        results: A's and B's.
-        changed: places in `paired` of the queries that gained most and lost most.
-        cards: how items look.
-    """
-    query_domain, doc_domain = domains_of(said["task"])
+
+def groups_shown(said: Mapping[str, Any], paired: Paired, results: Sequence[JudgedFile], changed: tuple[Sequence[int], Sequence[int]]) -> list[Group]:
+    """The queries that a comparison shows; `changed` are the places in `paired` of those that gained most and lost most, `results` A's and B's."""
     sides = [(side.rows, _lists_of(said[name]["folder"]), result) for name, side, result in zip("ab", (paired.a, paired.b), results)]
-    groups = []
+    groups: list[Group] = []
     for title, name, places in (("Gained most in B", "most_gained", changed[0]), ("Lost most in B", "most_lost", changed[1])):
         if places:
             heads = [[_head(rows[place], ranked, result) for rows, ranked, result in sides] for place in places]
             groups.append((title, list(zip(said[name], heads))))
+    return groups
+
+
+def items_shown(groups: Sequence[Group]) -> dict[str, list[str]]:
+    """{"queries": ids, "docs": ids} of the items in `groups`: those that need cards."""
+    every = [(query["query"], head) for _, queries in groups for query, heads in queries for head in heads]
+    documents = [document for _, head in every for document, _, _ in head or ()]
+    return {"queries": list(dict.fromkeys(query for query, _ in every)), "docs": list(dict.fromkeys(documents))}
+
+
+def render_comparison(said: Mapping[str, Any], groups: Sequence[Group], cards: Cards) -> str:
+    """The page's HTML. All text is escaped; nothing in it is fetched from anywhere.
+
+    Args:
+        said: what compare.json holds.
+        groups: as `groups_shown` gives them.
+        cards: how items look.
+    """
+    query_domain, doc_domain = domains_of(said["task"])
     return page_template("compare.html.j2").render(
         said=said,
         label=lambda name: METRIC_LABELS.get(name, name),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from evaluate import compare
 from evaluate.ranked import Ranked
-from launch.files import read_json
-from pipeline import baselines, retrieve
+from launch.files import read_json, write_json
+from pipeline import baselines, cards, retrieve
 from pipeline import train as train_module
 from tests.pipeline.corpora import picture, write_catalog
 from tests.pipeline.little_corpus import SMALL, write_little_corpus
@@ -102,6 +103,29 @@ def test_evaluating_again_embeds_nothing_again_and_gives_the_same_numbers(traine
 
     assert read_json(tmp_path / "metrics.json") == first
     assert written and {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_a_comparison_shows_the_queries_that_changed_with_their_frames(trained, tmp_path, capsys):
+    corpus, run = trained
+    train_module.main([*SMALL, "--data", str(corpus), "--out", str(tmp_path / "young"), "--trainer.max_steps", "1"])
+    for name, own in (("a", tmp_path / "young"), ("b", run)):
+        evaluate("video2goods", (corpus, own), tmp_path / name, "--shown", "0", "--shards", str(tmp_path / "shards"))
+    sides = [str(tmp_path / "a"), str(tmp_path / "b")]
+    compare.main(sides)
+    folder, shards = tmp_path / "b/compare", str(tmp_path / "shards/test")
+
+    cards.main(["--shards", shards, "--comparison", str(folder), "--out", str(tmp_path / "cards")])
+    compare.main([*sides, "--cards", str(tmp_path / "cards")])
+
+    said, drawn = read_json(folder / "compare.json"), read_json(tmp_path / "cards/cards.json")
+    assert said["shown"]["queries"] and sorted(drawn["video"]) == sorted(said["shown"]["queries"])
+    assert sorted(drawn["goods"]) == sorted(said["shown"]["docs"])
+    page = (folder / "compare.html").read_text()
+    assert page.count("data:image/jpeg") >= len(said["shown"]["queries"]) and "no picture" not in page
+    said["shown"]["queries"].append("another's")
+    write_json(folder / "compare.json", said)
+    with pytest.raises(ValueError, match=r'no video item "another\'s" \(1 missing\); name the shards that were searched'):
+        cards.main(["--shards", shards, "--comparison", str(folder), "--out", str(tmp_path / "other")])
 
 
 def test_an_item_that_cannot_be_read_is_listed_and_replaced_by_nothing(trained, tmp_path):
