@@ -23,8 +23,12 @@ def test_data() -> Path:
     return folder
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file stay in one process, since they share fixtures; so do all tests of many ranks, which share torchrun jobs."""
+    """Tests of a file stay in one process, since they share fixtures; so do all tests of many ranks, which share torchrun jobs.
+
+    First of its kind: what deals tests out to processes looks at the groups in a hook of the same name.
+    """
     for item in items:
         on_ranks = hasattr(item, "module") and hasattr(item.module, "commands_for")
         item.add_marker(pytest.mark.xdist_group("ranks" if on_ranks else item.nodeid.partition("::")[0]))
