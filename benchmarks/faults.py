@@ -4,14 +4,16 @@
 
 Each stage runs once undisturbed, as its own command on the procedural sample corpus. Then, as often as asked, the stages by turns: the same
 command into a new folder, SIGKILL to it and to all its processes, and the same command again. The moment is drawn uniformly between the first
-file and the end of the undisturbed run, so none is wasted on the start of Python. Compared are bytes of shards, weights and losses, numbers,
-ids and attributes of dumps and lists; not times of day. The last line is `identical: X of N`; the exit code is 1 where X is less than N.
+file and the end of the undisturbed run, so none is wasted on the start of Python. Compared are bytes of shards, weights and losses (in log.jsonl
+and in TensorBoard's files, read as TensorBoard reads them), numbers, ids and attributes of dumps and lists; not times of day. The last line is
+`identical: X of N`; the exit code is 1 where X is less than N.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -30,6 +32,7 @@ if not __package__:  # started as a file: the rooms are beside its folder
 import h5py
 import numpy as np
 import torch
+from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
 from launch.command import CommandParser, run_command
 from launch.logs import progress, say
@@ -38,7 +41,8 @@ ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("pack", "train", "embed", "search")
 TRAINED = [
     *("--recipe", "qcd:smoke", "--trainer.max_steps", "16", "--trainer.checkpoint_every", "3", "--trainer.validate_every", "8"),
-    *("--trainer.log_every", "1", "--trainer.threads", "1", "--stream.batch_size", "16", "--stream.workers", "1"),
+    *("--trainer.log_every", "2", "--trainer.threads", "1", "--trainer.ema_decay", "0.9", "--stream.batch_size", "16", "--stream.workers", "1"),
+    *("--system.image_text", "momentum", "--system.image_text_queue", "64", "--system.memory_batches", "2", "--system.dropout", "0.1"),
     *("--system.image_size", "32", "--system.dim", "32", "--system.decoder_width", "32", "--packing.shard_samples", "20"),
 ]
 TIMES = ("samples_per_s",)
@@ -79,11 +83,14 @@ def stages_of(folder: Path) -> dict[str, Stage]:
 
 
 def content(folder: Path) -> dict[str, str]:
-    """A digest of everything below `folder` that a user can rely on, by file; times of day, TensorBoard's files and what is hidden are left out."""
+    """A digest of everything below `folder` that a user can rely on, by file; times of day and what is hidden are left out.
+
+    TensorBoard's files count as one, folder by folder: how many there are says how often a run was started.
+    """
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_dir() or path.name.startswith((".", "events.out")) or "/." in name:
+        if path.name.startswith((".", "events.out")) or "/." in name or (path.is_dir() and not any(path.glob("events.out*"))):
             continue
         digest = hashlib.sha256()
         for piece in _pieces(path):
@@ -93,7 +100,9 @@ def content(folder: Path) -> dict[str, str]:
 
 
 def _pieces(path: Path) -> Iterator[bytes]:
-    if path.suffix == ".h5":
+    if path.is_dir():
+        yield from _scalars(path)
+    elif path.suffix == ".h5":
         with h5py.File(path) as file:
             yield from _numbers(file)
     elif path.suffix == ".pt":
@@ -116,6 +125,14 @@ def _numbers(group: h5py.Group) -> Iterator[bytes]:
             values = group[name][()]
             yield json.dumps([str(one) for one in values.ravel()]).encode() if values.dtype == object else values.tobytes()
             yield json.dumps({key: str(value) for key, value in sorted(group[name].attrs.items())}).encode()
+
+
+def _scalars(folder: Path) -> Iterator[bytes]:
+    """Names, steps and values of what TensorBoard shows of a folder."""
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns of every run that was started again
+    shown = EventAccumulator(str(folder), size_guidance={SCALARS: 0}).Reload()
+    for name in sorted(set(shown.Tags()[SCALARS]) - set(TIMES)):
+        yield json.dumps([name, *((event.step, event.value) for event in shown.Scalars(name))]).encode()
 
 
 def _tensors(value: Any) -> Iterator[bytes]:

@@ -1,17 +1,23 @@
 """Samples a second of the training stream beside bare decoding on the same cores, for clips as video files and as JPEG frames.
 
-    python -m benchmarks.streaming [--products 24] [--clips 8] [--size 224] [--workers 2] [--rounds 3]
+    python -m benchmarks.streaming [--products 24] [--clips 8] [--size 224] [--workers 2] [--rounds 3] [--before CHECKOUT]
 
 Bare decoding is the least that any loader must do: as many processes as the stream has open the media files by themselves, decode the same
 number of frames (decord for video, Pillow for JPEG), and resize them. The stream adds reading from shards, the choice of frames, one crop
 and flip a clip, words to tokens, batches, and the way to the training process. Rounds alternate; the best of each is reported. The last
 line is one JSON object: samples a second, and the stream's share of bare decoding.
+
+--before names another checkout of this project (`git worktree add CHECKOUT COMMIT`): its stream reads the same shards, in turn with ours, by its
+own `stream_rate`, both in processes of their own; `<kind>_now`, `<kind>_before` and `<kind>_ratio` are added.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,6 +38,7 @@ from pipeline.shards import ShardSet
 from pipeline.sources.sample import write_sample
 from pipeline.stream import Slice, training_batches
 
+ROOT = Path(__file__).resolve().parent.parent
 FRAMES = 5
 BATCH = 16
 
@@ -75,6 +82,23 @@ def stream_rate(shards: ShardSet, size: int, workers: int) -> float:
     return clips / (time.perf_counter() - start)
 
 
+ONE_RATE = """
+import sys
+from benchmarks.streaming import stream_rate
+from pipeline.shards import ShardSet
+print(stream_rate(ShardSet(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+"""
+
+
+def rate_in(checkout: Path, shards: ShardSet, size: int, workers: int) -> float:
+    """`stream_rate` as a checkout of the project has it, in a process of its own. Raises ValueError with its last words where it fails there."""
+    command = [sys.executable, "-c", ONE_RATE, str(shards.folder.resolve()), str(size), str(workers)]
+    done = subprocess.run(command, cwd=checkout, env=os.environ | {"PYTHONPATH": str(checkout)}, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"--before {checkout}: its benchmarks.streaming does not run on these shards: {(done.stderr.splitlines() or ['?'])[-1]}")
+    return float(done.stdout.splitlines()[-1])
+
+
 def corpora(folder: Path, products: int, clips: int) -> tuple[ShardSet, ShardSet, list[str], list[list[str]]]:
     """The same clips packed as video files and as JPEG frames, and their files."""
     write_sample(folder / "sample", products, clips, 0, 2)
@@ -108,7 +132,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=224, help="pixels a side (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes of either side (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the best counts (default: %(default)s)")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="another checkout of this project, to compare its stream with ours")
     given = parser.parse_args(argv)
+    if given.before and not (given.before / "benchmarks/streaming.py").is_file():
+        raise ValueError(f"--before {given.before}: no checkout of this project (benchmarks/streaming.py is not there)")
     with tempfile.TemporaryDirectory() as folder:
         video_set, frame_set, videos, frames = corpora(Path(folder), given.products, given.clips)
         best: dict[str, float] = {}
@@ -119,8 +146,14 @@ def main(argv: list[str] | None = None) -> None:
                 "frames_bare": bare_rate(bare_frames, frames, given.size, given.workers),
                 "frames_stream": stream_rate(frame_set, given.size, given.workers),
             }
+            if given.before:
+                for kind, split in (("video", video_set), ("frames", frame_set)):
+                    for when, checkout in (("before", given.before.resolve()), ("now", ROOT)):
+                        rates[f"{kind}_{when}"] = rate_in(checkout, split, given.size, given.workers)
             best = {name: max(rate, best.get(name, 0.0)) for name, rate in rates.items()}
     shares = {f"{kind}_share": round(best[f"{kind}_stream"] / best[f"{kind}_bare"], 2) for kind in ("video", "frames")}
+    if given.before:
+        shares |= {f"{kind}_ratio": round(best[f"{kind}_now"] / best[f"{kind}_before"], 3) for kind in ("video", "frames")}
     print(json.dumps({"clips": len(videos), "workers": given.workers, "size": given.size, **{k: round(v, 1) for k, v in best.items()}, **shares}))
 
 

@@ -13,6 +13,7 @@ Legend: Q queries, K results a query, N documents searched, U of them in doc_ids
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -58,6 +59,8 @@ class RankedAttributes:
     """Mean share of the exact best `index_recall_at` documents that it was measured to find, with queries it was not tuned on."""
     index_recall_at: int = 0
     """0 = exact search."""
+    candidates: int = 0
+    """Most documents that a list could hold, where a query was ranked with some alone (its own candidates, or those proposed); 0 = all of them."""
 
     @property
     def searched(self) -> dict[str, Any]:
@@ -137,6 +140,37 @@ def write_ranked(
     return query_ids
 
 
+def renumber(rows: np.ndarray, docs: int) -> tuple[np.ndarray, np.ndarray]:
+    """(the distinct `rows` [n] in ascending order, int32 [n] of their places in them), for rows of `docs` documents; -1 stays."""
+    if docs > rows.size:
+        used = np.unique(rows)
+        used = used[used >= 0]
+        return used, np.where(rows >= 0, np.searchsorted(used, rows), -1).astype(np.int32)
+    # With more results than documents a table of all documents is the smaller one, and five times faster than sorting. A last entry is -1's.
+    listed = np.zeros(docs + 1, bool)
+    listed[rows] = True
+    listed[-1] = False
+    places = np.cumsum(listed, dtype=np.int32) - 1
+    places[-1] = -1
+    return np.flatnonzero(listed), places[rows]
+
+
+def reordered(ranked: Ranked, path: str | Path, ranks: np.ndarray, scores: np.ndarray, metric: str) -> Ranked:
+    """The lists of `ranked` with other scores, whole or not at all in the file `path`: of its documents, `ranks` [Q, K'] and `scores` [Q, K'].
+
+    Args:
+        metric: what the scores are.
+    """
+    with whole_path(path) as temporary:
+        shutil.copyfile(ranked.path, temporary)
+        with h5py.File(temporary, "r+") as file:
+            for name, values, kind in (("ranks", ranks, "int32"), ("scores", scores, "float32")):
+                del file[name]
+                file.create_dataset(name, data=values, dtype=kind)
+            file.attrs["metric"], file.attrs["candidates"] = metric, ranks.shape[1]
+    return Ranked(path)
+
+
 def _write_label(group: h5py.Group, key: str, sides: dict[str, Vectors]) -> None:
     values = LabelValues()
     group.attrs["key"] = key
@@ -167,6 +201,7 @@ class Ranked:
             self.query_ids: np.ndarray = file["query_ids"][:]
             self.doc_ids: np.ndarray = file["doc_ids"][:]
             self.queries, self.depth = file["ranks"].shape
+            self.candidates = self.attributes.candidates or self.attributes.docs
             self._labels = {str(group.attrs["key"]): name for name, group in file.get("labels", {}).items()}
 
     def blocks(self) -> Iterator[ListBlock]:

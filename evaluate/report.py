@@ -83,7 +83,7 @@ def report(
     if by is None:
         by = "category" if "category" in ranked.label_keys() else ""
     judged = judge(ranked, truth, by or None, searched_only)
-    values = per_query(judged.found, ranked.attributes.docs, cutoffs)
+    values = per_query(judged.found, ranked.candidates, cutoffs)
     metrics = summary(ranked, judged, split, values=values)
     if searched_only:
         metrics["searched_only"] = True
@@ -94,7 +94,7 @@ def report(
     write_json(out / "metrics.json", metrics)
     write_judged(out / "judged.h5", judged_of(ranked, judged, split))
     best = best_scores(ranked, judged.found)
-    svgs = {"recall": recall_svg(judged, ranked.attributes.docs), "scores": scores_svg(best, judged.found.evaluated)}
+    svgs = {"recall": recall_svg(judged, ranked.candidates), "scores": scores_svg(best, judged.found.evaluated)}
     for name, svg in svgs.items():
         with whole_file(out / f"{name}.svg") as file:
             file.write(svg)

@@ -29,7 +29,7 @@ from evaluate.engines.choice import ENGINES
 from evaluate.engines.exact import Exact, Finder
 from evaluate.joined import Joined
 from evaluate.labels import Only
-from evaluate.ranked import NOTHING_FOLDED, Folded, RankedAttributes, write_ranked
+from evaluate.ranked import NOTHING_FOLDED, Folded, RankedAttributes, renumber, write_ranked
 from evaluate.ranks import Ranks, joined
 from evaluate.trec import write_trec
 from evaluate.vectors import UNKNOWN_CHECKPOINT, Chosen, Vectors
@@ -84,7 +84,7 @@ def search(
     query_domain, doc_domain = domains_of(task)
     asking = queries.side(QUERY_ROLES, query_domain) if isinstance(queries, Dump) else queries
     searched = everything = _documents(docs, doc_domain, index)
-    _check_together(asking, searched, quiet)
+    check_together(asking, searched, quiet)
     if top_k < 1 or block_rows < 0:
         raise ValueError(f"--top_k {top_k} --block_rows {block_rows}: at least 1 result, and 0 or more rows")
     for source, side, domain, what in ((queries, asking, query_domain, "queries"), (docs, searched, doc_domain, "documents")):
@@ -101,7 +101,7 @@ def search(
     if number < top_k and not quiet:
         say(f"{task}: {number} documents are fewer than --top_k {top_k}, so every list holds all {number}")
     k = min(top_k, number)
-    kept_labels = _kept_labels(asking, searched, labels)
+    kept_labels = labels_to_keep(asking, searched, labels)
     path = Path(out) / "ranked.h5"
     ranks = ranks or Ranks()
     find: Finder = Exact(searched, engine, device, block_rows, ranks, quiet)
@@ -116,7 +116,7 @@ def search(
     if lists is None:
         return path
     scores, rows, folded = lists
-    used, places = _renumber(np.concatenate([rows.ravel(), folded.doc]) if len(folded.doc) else rows.ravel(), number)
+    used, places = renumber(np.concatenate([rows.ravel(), folded.doc]) if len(folded.doc) else rows.ravel(), number)
     places, folded = places[: rows.size].reshape(rows.shape), folded._replace(doc=places[rows.size :])
     doc_ids = searched.ids_at(used)
     attributes = RankedAttributes(
@@ -160,7 +160,7 @@ def _documents(docs: Dump | Sequence[Dump] | Vectors, domain: str, index: Wanted
     return Joined([docs] if isinstance(docs, Dump) else docs, DOCUMENT_ROLES, domain)
 
 
-def _check_together(queries: Vectors, docs: Vectors, quiet: bool) -> None:
+def check_together(queries: Vectors, docs: Vectors, quiet: bool) -> None:
     """Raise ValueError where the sides have two checkpoints or widths; say so where one does not tell its checkpoint."""
     unknown = [side.name for side in (queries, docs) if side.checkpoint == UNKNOWN_CHECKPOINT]
     if not unknown and queries.checkpoint != docs.checkpoint:
@@ -173,7 +173,7 @@ def _check_together(queries: Vectors, docs: Vectors, quiet: bool) -> None:
         say(f"which checkpoint made {' and '.join(dict.fromkeys(unknown))} is not known; scores mean something only if one made both sides")
 
 
-def _kept_labels(queries: Vectors, docs: Vectors, wanted: Sequence[str] | None) -> list[str]:
+def labels_to_keep(queries: Vectors, docs: Vectors, wanted: Sequence[str] | None) -> list[str]:
     known = sorted({*queries.label_keys(), *docs.label_keys()})
     if missing := [key for key in wanted or () if key not in known]:
         raise ValueError(f"--labels {missing[0]}: neither {queries.name} nor {docs.name} has it; known: {', '.join(known) or 'none'}")
@@ -197,21 +197,6 @@ def _lists(
 
     ranks.led(find, lead, vectors)
     return lists[0] if lists else None
-
-
-def _renumber(rows: np.ndarray, docs: int) -> tuple[np.ndarray, np.ndarray]:
-    """(the distinct `rows` [n] in ascending order, int32 [n] of their places in them), for rows of `docs` documents; -1 stays."""
-    if docs > rows.size:
-        used = np.unique(rows)
-        used = used[used >= 0]
-        return used, np.where(rows >= 0, np.searchsorted(used, rows), -1).astype(np.int32)
-    # With more results than documents a table of all documents is the smaller one, and five times faster than sorting. A last entry is -1's.
-    listed = np.zeros(docs + 1, bool)
-    listed[rows] = True
-    listed[-1] = False
-    places = np.cumsum(listed, dtype=np.int32) - 1
-    places[-1] = -1
-    return np.flatnonzero(listed), places[rows]
 
 
 def main(argv: list[str] | None = None) -> None:

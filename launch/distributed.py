@@ -31,8 +31,17 @@ def start(device: str = "auto", timeout_s: float = 1800.0) -> torch.device:
     if on_gpu:
         torch.cuda.set_device(chosen)
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=timeout_s))
+        _join("nccl" if on_gpu else "gloo", timedelta(seconds=timeout_s))
     return chosen
+
+
+def _join(backend: str, timeout: timedelta) -> None:
+    """Join the process group. After a restart (torchrun --max-restarts) torchrun's store still has the addresses of the ranks that are gone, and
+    counters that they have moved (pytorch's issue 135712), so every attempt has names of its own in it."""
+    store, own_rank, ranks = next(dist.rendezvous("env://", timeout=timeout))
+    store.set_timeout(timeout)
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    dist.init_process_group(backend, timeout=timeout, store=dist.PrefixStore(f"attempt {attempt}", store), rank=own_rank, world_size=ranks)
 
 
 def stop() -> None:

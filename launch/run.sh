@@ -3,6 +3,7 @@
 #
 # Environment, as for torchrun: NPROC_PER_NODE (default: the GPUs that torch sees, else 1), NNODES (1), and with several nodes NODE_RANK,
 # MASTER_ADDR, MASTER_PORT (29500); TORCHRUN_ARGS holds further flags of torchrun (with --rdzv..., they replace the three).
+# SIGTERM and SIGUSR1 reach all ranks as SIGTERM, and the exit code is then 75: start the same command again to go on.
 # --check-first: before torchrun starts, one process parses the flags and looks at the folders (MODULE --check), so that a mistake is one line.
 set -euo pipefail
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -54,4 +55,4 @@ cores=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((cores > processes ? cores / processes : 1))}"
 # TORCHRUN_ARGS is several words on purpose.
 # shellcheck disable=SC2086
-exec "$python" -m torch.distributed.run --nnodes "$nodes" --nproc_per_node "$processes" ${rendezvous[@]+"${rendezvous[@]}"} ${TORCHRUN_ARGS:-} -m "$module" "$@"
+exec "$python" -m launch.torchrun --nnodes "$nodes" --nproc_per_node "$processes" ${rendezvous[@]+"${rendezvous[@]}"} ${TORCHRUN_ARGS:-} -m "$module" "$@"

@@ -25,7 +25,6 @@ from evaluate.judging.ground_truth import read_ground_truth
 from evaluate.judging.judged import judge
 from evaluate.judging.metrics import chance
 from evaluate.ranked import Ranked
-from evaluate.search import domains_of
 from launch import distributed
 from launch.command import CommandParser, run_command
 from launch.files import read_json, write_json
@@ -41,7 +40,7 @@ from pipeline.probe import fit_probe, pairs_of, project
 from pipeline.recipe import Recipe, module_of
 from pipeline.shards import Sample, ShardSet
 from pipeline.system import Batch, Embedder, Preparation, System
-from pipeline.validation import evaluate_dumps
+from pipeline.validation import numbers_of, proposed
 
 COLUMNS = ("hit@1", "hit@5", "recall@10", "median_rank")
 BINS = 8
@@ -166,11 +165,7 @@ class Baselines:
             )
 
     def _evaluate(self, folder: Path) -> dict[str, dict[str, float]]:
-        found = {}
-        for task in self.tasks:
-            query, document = domains_of(task)
-            found[task] = evaluate_dumps(folder / query, folder / document, task, self._truth(task), folder / task)
-        return found
+        return {task: numbers_of(proposed(folder, task, folder / task), self._truth(task)) for task in self.tasks}
 
     def _truth(self, task: str) -> Path:
         path = self.shards.ground_truth(task)

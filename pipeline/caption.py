@@ -18,12 +18,14 @@ from launch.command import CommandParser, run_command
 from launch.files import whole_file
 from launch.logs import progress, say
 from models.query_decoder import Decoding
+from pipeline.bad_items import USUAL, BadItemCount, BadItems, bad_items_of
 from pipeline.checkpoint import load_checkpoint
 from pipeline.embed import add_embedding_arguments, start_embedding
 from pipeline.precision import autocast, resolve_precision
 from pipeline.shards import ShardSet, open_shards
 from pipeline.stream import evaluation_batches
 from pipeline.system import System
+from pipeline.verification import verify
 
 
 def write_captions(
@@ -37,11 +39,12 @@ def write_captions(
     precision: str,
     batch_size: int,
     workers: int,
+    bad_items: BadItems = USUAL,
 ) -> Path:
     """Write the captions of all items of `domain` and return the file.
 
     Raises:
-        ValueError: the split has no such item, or the system has no decoder.
+        ValueError: the split has no such item, more of them cannot be read than may be, or the system has no decoder.
     """
     numbers = shards.of_domain(domain)
     if not numbers:
@@ -51,6 +54,9 @@ def write_captions(
     pieces = evaluation_batches(
         shards, lambda: next(left, None), system.preparation(training=False), batch_size=batch_size, workers=workers, pin=device.type == "cuda"
     )
+    if bad_items.verify:
+        verify(shards, numbers, str(out))
+    bad = BadItemCount(bad_items, str(out), shards.counts[domain], where=f"{shards.folder}, {domain}", listed=str(out))
     written = unreadable = unseen = 0
     with whole_file(out) as file, progress(total=shards.counts[domain], what=f"caption {domain}", unit="item") as bar:
         for piece in pieces:
@@ -62,6 +68,8 @@ def write_captions(
                     listed = [{"text": without_gaps(text), "log_probability": round(score, 4)} for text, score in texts]
                     file.write(json.dumps({"id": item, "captions": listed}, ensure_ascii=False) + "\n")
                     written, unseen = written + bool(texts), unseen + (not texts)
+            if piece.failures:
+                bad.add(len(piece.failures), piece.failures[0][1])
             for item, reason in piece.failures:
                 file.write(json.dumps({"id": item, "captions": [], "reason": reason}, ensure_ascii=False) + "\n")
                 unreadable += 1
@@ -115,6 +123,7 @@ def main(argv: list[str] | None = None) -> None:
         precision=resolve_precision(given.precision, device),
         batch_size=given.batch_size,
         workers=given.workers,
+        bad_items=bad_items_of(given),
     )
 
 

@@ -22,6 +22,7 @@ from pipeline.checkup.dump import check_dumps
 from pipeline.checkup.machine import machine
 from pipeline.checkup.shard_set import check_shards
 from pipeline.checkup.sheet import Sheet
+from pipeline.remote.settings import add_cache_arguments, use_cache
 
 
 def examine(
@@ -44,11 +45,15 @@ def main(argv: list[str] | None = None) -> None:
     """Parse the command line, print the screen. Raises SystemExit with 1 where something is wrong."""
     parser = CommandParser("python -m pipeline.doctor", __doc__)
     parser.add_argument("--path", default=".", help="folder where runs are written, there already or not (default: this one)")
-    parser.add_argument("--shards", action="append", default=[], metavar="SHARDS", help="packed split or folder of splits; may be given again")
+    parser.add_argument(
+        "--shards", action="append", default=[], metavar="SHARDS", help="packed split, folder of splits or their address; may be given again"
+    )
     parser.add_argument("--checkpoint", action="append", default=[], metavar="RUN", help="run folder or checkpoint; may be given again")
     parser.add_argument("--dump", action="append", default=[], metavar="DUMP", help="folder of a dump; may be given again")
     parser.add_argument("--quick", action="store_true", help="no checksums of shards and dumps")
+    add_cache_arguments(parser)
     given = parser.parse_args(argv)
+    use_cache(given)
     sheets = examine(given.path, given.shards, given.checkpoint, given.dump, given.quick)
     for sheet in sheets:
         print(*sheet.lines(), sep="\n")

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from pipeline.frames import FrameReader
-from pipeline.item import CLIPS, Query
+from pipeline.item import CLIPS, NO_QUERY, Query
 from pipeline.media.transforms import RandomResizedCropFlip
 from pipeline.recipe import Stream
 from pipeline.shards import Sample
@@ -84,6 +84,8 @@ class DocumentPreparation(Preparation):
         words = self.words_of(sample.domain, sample.words(), rng)
         frames = None if sample.domain == "query" else self._frames(sample, rng)
         if not words and frames is None:
+            words = self.words_of(sample.domain, sample.words(), None)  # training drops some of a clip's words, but not all that there is of it
+        if not words and frames is None:
             raise ValueError(f"{sample.name} has neither words nor media; leave it out of the corpus")
         return {
             "domain": sample.domain,
@@ -92,6 +94,10 @@ class DocumentPreparation(Preparation):
             "query": query,
             "queries": [own.id for own in sample.queries()] if query else [],
         }
+
+    def absent(self, domain: str) -> dict[str, Any]:
+        """A document of training without words, frames and query."""
+        return {"domain": domain, "frames": None, "words": "", "query": NO_QUERY, "queries": []}
 
     def words_of(self, domain: str, words: dict[str, str], rng: np.random.Generator | None) -> str:
         """The words of an item as one text; those that are absent leave no trace.
@@ -131,7 +137,7 @@ class DocumentPreparation(Preparation):
             "title_mask": title_mask,
             "has_words": torch.tensor([bool(row["words"]) for row in rows]),
         }
-        if rows[0]["query"] is not None:
+        if rows[0]["query"] is not None:  # NO_QUERY too: training
             batch["query_ids"], batch["query_mask"] = self._tokens([row["query"].words for row in rows], self._settings.query_length)
             batch["query"] = torch.tensor([row["query"].id for row in rows])
             batch["query_cluster"] = torch.tensor([(*row["query"].cluster, -1)[0] for row in rows])
@@ -143,7 +149,7 @@ class DocumentPreparation(Preparation):
 
     def _tokens(self, texts: list[str], length: int) -> tuple[Tensor, Tensor]:
         if self._tokenizer is None:
-            self._tokenizer = AutoTokenizer.from_pretrained(self._tokenizer_folder, local_files_only=True)
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(self._tokenizer_folder, local_files_only=True, trust_remote_code=False)
         encoded = self._tokenizer(texts, padding=self._padding, truncation=True, max_length=length, return_tensors="pt")
         return encoded["input_ids"], encoded["attention_mask"]
 

@@ -4,7 +4,8 @@
     torchrun --nproc_per_node 8 -m pipeline.embed ...
 
 Ranks take shards from a shared counter, so a slow one does not hold up the rest. Killed and started again, it goes on from the shards
-that are complete. Batches never cross a shard, so that the numbers do not depend on how the shards were dealt.
+that are complete. Batches never cross a shard, so that the numbers do not depend on how the shards were dealt. Items that cannot be read
+are left out and listed in OUT/failed.jsonl, until they are too many (`pipeline.bad_items`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 
@@ -23,12 +25,16 @@ from launch import distributed
 from launch.command import CommandParser, run_command
 from launch.logs import is_main, progress, say
 from launch.lost_rank import ending_when_lost
+from launch.own_error import own_error
+from pipeline.bad_items import USUAL, BadItemCount, BadItems, add_bad_item_arguments, add_verify_argument, bad_items_of
 from pipeline.checkpoint import Loaded, load_checkpoint
 from pipeline.precision import autocast, resolve_precision
 from pipeline.recipe import Recipe
+from pipeline.remote.settings import add_cache_arguments, use_cache
 from pipeline.shards import ShardSet
 from pipeline.stream import EvaluationBatch, evaluation_batches
 from pipeline.system import Embedder
+from pipeline.verification import verify
 
 
 def embed_shards(
@@ -44,6 +50,7 @@ def embed_shards(
     batch_size: int,
     workers: int,
     dtype: str = "float32",
+    bad_items: BadItems = USUAL,
     quiet: bool = False,
 ) -> None:
     """Write the dump of `domain` below `out`; all ranks of a job call it together, and return when the dump is whole.
@@ -53,26 +60,35 @@ def embed_shards(
         batch_size: items a forward; the numbers of a dump are reproducible for one batch size.
         workers: loading processes of this rank.
         dtype: "float32" or "float16" of the embeddings in the file.
+        bad_items: what is done about items that cannot be read; shards of an earlier start count too.
         quiet: no message and no progress bar.
 
     Raises:
-        ValueError: the split has no item of that domain, none of them could be read, or an embedding is not finite.
+        ValueError: the split has no item of that domain, more of them cannot be read than may be, or an embedding is not finite; OSError, where only
+            this rank, not the first, met it.
     """
     out = Path(out)
     numbers = shards.of_domain(domain)
     if not numbers:
         raise ValueError(f"{shards.folder}: no {domain} item; the split holds {shards.counts}")
-    writer = _Writer(system, shards, domain, out, recipe, checkpoint, dtype)
-    take = ShardDealer(f"{out.resolve()}:{checkpoint}", numbers, writer.is_complete)
+    work, items = f"{out.resolve()}:{checkpoint}", sum(shards.shards[number].samples for number in numbers)
+    bad = BadItemCount(bad_items, work, items, where=f"{shards.folder}, {domain}", listed=str(out / "failed.jsonl"))
+    writer = _Writer(system, shards, domain, out, recipe, checkpoint, dtype, bad)
+    take = ShardDealer(work, numbers, writer.is_complete)
     if not quiet:
         say(f"embedding {shards.counts[domain]:,} {domain} items of {shards.folder} into {out}")
+    if bad_items.verify:
+        verify(shards, numbers, work)
     system.eval()
     preparation = system.preparation(training=False)
     pieces = evaluation_batches(shards, take, preparation, batch_size=batch_size, workers=workers, pin=device.type == "cuda")
     with progress(total=shards.counts[domain] // distributed.world_size(), what=f"embed {domain}", unit="item", quiet=quiet) as bar:
-        for piece in pieces:
-            writer.add(piece, _forward(system, piece, domain, device, precision))
-            bar.update(piece.last - piece.first)
+        try:
+            for piece in pieces:
+                writer.add(piece, _forward(system, piece, domain, device, precision))
+                bar.update(piece.last - piece.first)
+        except ValueError as error:
+            raise own_error(str(error)) from error
     distributed.barrier()
     if is_main():
         finish_dump(out, [shards.shards[number].name for number in numbers], recipe.name)
@@ -104,8 +120,10 @@ class ShardDealer:
 class _Writer:
     """Collects the pieces of one shard and writes its dump file when the last one is there."""
 
-    def __init__(self, system: Embedder, shards: ShardSet, domain: str, out: Path, recipe: Recipe, checkpoint: str, dtype: str) -> None:
-        self._shards, self._out = shards, out
+    def __init__(
+        self, system: Embedder, shards: ShardSet, domain: str, out: Path, recipe: Recipe, checkpoint: str, dtype: str, bad: BadItemCount
+    ) -> None:
+        self._shards, self._out, self._bad = shards, out, bad
         self._fixed: dict[str, Any] = {
             "domain": domain,
             "dim": system.embedding_dim,
@@ -127,9 +145,19 @@ class _Writer:
         return self._out / f"{self._shards.shards[number].name}.h5"
 
     def is_complete(self, number: int) -> bool:
-        return is_complete(self._path(number), self._attributes(number))
+        """Whether the shard has its file; then what failed in it is counted, once in a job, since a shard is dealt once."""
+        path = self._path(number)
+        if not is_complete(path, self._attributes(number)):
+            return False
+        with h5py.File(path, "r") as file:
+            failed = file["failed"].asstr()[:].tolist()
+        if failed:
+            self._bad.add(len(failed), json.loads(failed[0])["reason"])
+        return True
 
     def add(self, piece: EvaluationBatch, embeddings: np.ndarray) -> None:
+        if piece.failures:
+            self._bad.add(len(piece.failures), piece.failures[0][1])
         self._rows.append(embeddings)
         self._ids.extend(piece.ids)
         self._labels.extend(piece.labels)
@@ -141,7 +169,17 @@ class _Writer:
 
 
 def embed_checkpoint(
-    loaded: Loaded, shards: ShardSet, domain: str, out: str | Path, *, device: torch.device, precision: str, batch_size: int, workers: int, dtype: str
+    loaded: Loaded,
+    shards: ShardSet,
+    domain: str,
+    out: str | Path,
+    *,
+    device: torch.device,
+    precision: str,
+    batch_size: int,
+    workers: int,
+    dtype: str,
+    bad_items: BadItems,
 ) -> None:
     """`embed_shards` with a checkpoint's system on `device`; precision "auto" and the like are resolved here."""
     system = loaded.system.to(device)
@@ -157,6 +195,7 @@ def embed_checkpoint(
         batch_size=batch_size,
         workers=workers,
         dtype=dtype,
+        bad_items=bad_items,
     )
 
 
@@ -186,12 +225,15 @@ def add_forward_arguments(parser: argparse.ArgumentParser, *, batch_size: int) -
         default=1,
         help="threads of a forward on a CPU; fixed, so that the numbers do not depend on the number of processes (default %(default)s)",
     )
+    add_bad_item_arguments(parser, "failed.jsonl")
+    add_verify_argument(parser)
 
 
 def start_embedding(arguments: argparse.Namespace) -> torch.device:
     """Join the job and set the threads as the flags say; returns the device."""
     if arguments.batch_size < 1 or arguments.workers < 0 or arguments.threads < 1:
         raise ValueError("--batch_size and --threads must be at least 1, --workers at least 0")
+    bad_items_of(arguments)
     torch.set_num_threads(arguments.threads)
     return distributed.start(arguments.device)
 
@@ -199,11 +241,15 @@ def start_embedding(arguments: argparse.Namespace) -> torch.device:
 def main(argv: list[str] | None = None) -> None:
     parser = CommandParser("python -m pipeline.embed", __doc__)
     parser.add_argument("--checkpoint", required=True, help="run folder (its best checkpoint, else the latest) or one checkpoint folder")
-    parser.add_argument("--shards", required=True, help="packed split, e.g. SHARDS/test")
+    parser.add_argument(
+        "--shards", required=True, help="packed split, e.g. SHARDS/test; some of its shards; or an address of either (s3://, gs://, https://, pipe:)"
+    )
     parser.add_argument("--domain", required=True, help="goods, video, ...")
     parser.add_argument("--out", required=True, help="folder of the dump")
     add_embedding_arguments(parser)
+    add_cache_arguments(parser)
     arguments = parser.parse_args(argv)
+    use_cache(arguments)
     loaded, shards = load_checkpoint(arguments.checkpoint, arguments.weights), ShardSet(arguments.shards)
     device = start_embedding(arguments)
     try:
@@ -218,6 +264,7 @@ def main(argv: list[str] | None = None) -> None:
                 batch_size=arguments.batch_size,
                 workers=arguments.workers,
                 dtype=arguments.dtype,
+                bad_items=bad_items_of(arguments),
             )
     finally:
         distributed.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from launch.distributed import broadcast_object
 from launch.logs import is_main
+from pipeline.readable import readable_samples
 from pipeline.shards import ShardSet
 
 Entities = list[list[str]]
@@ -28,18 +29,15 @@ def entities_of(shards: ShardSet, levels: int, most_goods: int) -> Entities:
 def _read(shards: ShardSet, levels: int, most_goods: int) -> Entities:
     found: list[set[str]] = [set() for _ in range(levels)]
     read = 0
-    for number in shards.of_domain("goods"):
-        shard = shards.shard(number)
-        for row in range(len(shard)):
-            if most_goods and read == most_goods:
-                break
-            sample = shard.sample(row)
-            path = sample.record["labels"].get("category") or []
-            if not isinstance(path, list) or not all(isinstance(name, str) for name in path):
-                raise ValueError(f"{sample.name}: its category is {path!r}; entities need a list of names from coarse to fine")
-            for names, name in zip(found, path):
-                names.add(name)
-            read += 1
+    for sample in readable_samples(shards, ["goods"]):
+        if most_goods and read == most_goods:
+            break
+        path = sample.record["labels"].get("category") or []
+        if not isinstance(path, list) or not all(isinstance(name, str) for name in path):
+            raise ValueError(f"{sample.name}: its category is {path!r}; entities need a list of names from coarse to fine")
+        for names, name in zip(found, path):
+            names.add(name)
+        read += 1
     empty = [level for level, names in enumerate(found, start=1) if not names]
     if empty:
         raise ValueError(

@@ -16,7 +16,15 @@ SHOWN = 20
 
 
 def read_foreign(path: str | Path) -> dict[str, Any]:
-    """What a torch file holds: groups of tensors, numbers, plain settings. Tensors stay on the disk until they are used, where the file allows it.
+    """The groups of tensors, numbers and plain settings that a torch file holds. Raises ValueError as `load_foreign` does, and where it has none."""
+    found = load_foreign(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds a {type(found).__name__}, not a dictionary of weights")
+    return found
+
+
+def load_foreign(path: str | Path) -> Any:
+    """What a torch file holds, in whatever form. Tensors stay on the disk until they are used, where the file allows it.
 
     Raises:
         ValueError: no such file, no torch file, or one that would run code.
@@ -27,14 +35,11 @@ def read_foreign(path: str | Path) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             try:
-                found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             except RuntimeError:  # written by torch before 1.6: not a zip file, cannot be mapped
-                found = torch.load(path, map_location="cpu", weights_only=True)
+                return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the damage leads to: UnpicklingError, EOFError, RuntimeError, KeyError
         raise ValueError(f"{path}: not read as a torch checkpoint without running code from it: {str(error).splitlines()[0]}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} holds a {type(found).__name__}, not a dictionary of weights")
-    return found
 
 
 def below(weights: Mapping[str, Any], *prefixes: str) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
     python -m pipeline.import_checkpoint --from real20m checkpoint.pth.tar --tokenizer models/chinese-clip-vit-base-patch16 --out RUN
     python -m pipeline.import_checkpoint --from chinese-clip models/chinese-clip-vit-base-patch16 --out RUN
     python -m pipeline.import_checkpoint --from mqmc checkpoint.pth.tar --out RUN
+    python -m pipeline.import_checkpoint --from hsl model_best.pth.tar --words vocab.json --out RUN
 
 Every tensor of the file is taken, or left out for a reason that RUN/import.json gives, or the import is refused with a list of names that
 are unknown, missing or misshapen: nothing is loaded half. No code from the file is run.
@@ -31,13 +32,15 @@ class Wanted:
     """What the file's tensors do not tell.
 
     `tokenizer`: folder of the text tower's tokenizer, None where the file's own folder has it. `text_heads`, `vision_heads`: attention heads;
-    0: one for each 64 dimensions. `new`: parts that start from scratch where the file lacks them.
+    0: one for each 64 dimensions. `new`: parts that start from scratch where the file lacks them. `words`: vocabulary of a model that embeds whole
+    words (`pipeline.words.read_vocabulary`).
     """
 
     tokenizer: Path | None = None
     text_heads: int = 0
     vision_heads: int = 0
     new: tuple[str, ...] = ()
+    words: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--new", nargs="+", default=[], metavar="PART", help="parts that start from scratch where the file lacks them: fusion, frame_integration"
     )
+    parser.add_argument("--words", metavar="FILE", help="vocabulary of a model that embeds whole words: a word a line, or JSON with word2idx")
     given = parser.parse_args(argv)
-    tokenizer = Path(given.tokenizer) if given.tokenizer else None
-    import_checkpoint(given.kind, given.source, given.out, Wanted(tokenizer, given.text_heads, given.vision_heads, tuple(given.new)))
+    tokenizer, words = (Path(name) if name else None for name in (given.tokenizer, given.words))
+    import_checkpoint(given.kind, given.source, given.out, Wanted(tokenizer, given.text_heads, given.vision_heads, tuple(given.new), words))
 
 
 if __name__ == "__main__":

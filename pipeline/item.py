@@ -30,6 +30,10 @@ class Query:
     cluster: tuple[int, ...] = ()
 
 
+NO_QUERY = Query(-1, "")
+"""What stands for the query of a document that could not be read."""
+
+
 @dataclass(frozen=True)
 class Item:
     """One item of a corpus. A modality that is missing is absent here, never a placeholder.

@@ -31,6 +31,7 @@ from launch import distributed
 from launch.command import run_command
 from launch.logs import is_main, say
 from models.encoders import TextEncoder, load_text
+from pipeline.bad_items import USUAL, BadItems, bad_items_of
 from pipeline.bank.captions import Captioner, caption_frames
 from pipeline.bank.lists import digest_of, held_lists, write_lists
 from pipeline.bank.search import neighbour_rows
@@ -61,10 +62,21 @@ class BankMaker:
     """
 
     def __init__(
-        self, data: Path, media: Path, domain: str, settings: BankSettings, *, device: torch.device, precision: str, batch_size: int, workers: int
+        self,
+        data: Path,
+        media: Path,
+        domain: str,
+        settings: BankSettings,
+        *,
+        device: torch.device,
+        precision: str,
+        batch_size: int,
+        workers: int,
+        bad_items: BadItems = USUAL,
     ) -> None:
         self._settings, self._domain, self._media = settings, domain, media
         self._forward: dict[str, Any] = {"device": device, "precision": precision, "batch_size": batch_size, "workers": workers}
+        self._forward["bad_items"] = bad_items
         self._work = data / "bank"
         self.splits = {split: ShardSet(folder) for split, folder in splits_of(data).items() if ShardSet(folder).of_domain(domain)}
         for split in self.splits:
@@ -216,7 +228,17 @@ def main(argv: list[str] | None = None) -> None:
             say(RELEASED_WARNING)
         precision = resolve_precision(given.precision, device)
         media = Path(given.media) if given.media else data / "shards"
-        maker = BankMaker(data, media, given.domain, settings, device=device, precision=precision, batch_size=given.batch_size, workers=given.workers)
+        maker = BankMaker(
+            data,
+            media,
+            given.domain,
+            settings,
+            device=device,
+            precision=precision,
+            batch_size=given.batch_size,
+            workers=given.workers,
+            bad_items=bad_items_of(given),
+        )
         maker.make(given.overwrite)
     finally:
         distributed.stop()

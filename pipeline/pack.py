@@ -9,8 +9,8 @@ media files are taken not to have changed meanwhile. A finished split of the sam
 
 Every split but train also gets the queries that people typed as items of domain query, to be searched with (`pipeline.packing.queries`).
 
-Items that cannot be packed (a missing or damaged file, a text with the wrong number of lines, a path out of the corpus) are listed in
-SHARDS/<split>/rejected.jsonl with the reason.
+Items that cannot be packed (a missing or damaged file, a text with the wrong number of lines, a path out of the corpus, an id that was there
+already) are left out and listed in SHARDS/<split>/rejected.jsonl with the reason, until they are too many (`pipeline.bad_items`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import json
 import shutil
 import uuid
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,13 @@ from launch import distributed
 from launch.command import CommandParser, run_command
 from launch.files import checksum, read_json, write_json
 from launch.logs import say
-from pipeline.packing.finish import finish, summary
+from launch.own_error import own_error
+from pipeline.bad_items import USUAL, BadItemCount, BadItems, add_bad_item_arguments
+from pipeline.packing.finish import finish, shown, summary, write_rejected
 from pipeline.packing.listing import Listing, write_listing
 from pipeline.packing.workers import default_workers, write_shards
 from pipeline.packing.writer import Job
+from pipeline.regions import KeptRegions
 from pipeline.shards import FORMAT_VERSION, MANIFEST, WORK_FOLDER, is_shard_set
 from pipeline.sources import READERS, Source, open_source
 
@@ -46,6 +49,7 @@ class Settings:
     holdout_videos: int
     holdout_goods: int
     vocab_size: int
+    regions: KeptRegions
 
 
 def pack(
@@ -60,7 +64,10 @@ def pack(
     holdout_videos: int = 0,
     holdout_goods: int = 20_000,
     vocab_size: int = 8000,
-    on_bad_item: str = "list",
+    regions: int = 0,
+    region_type: str = "float16",
+    on_bad_item: str = USUAL.on_bad_item,
+    max_bad_items: str = USUAL.max_bad_items,
     overwrite: bool = False,
 ) -> dict[str, Path]:
     """Pack the corpus at `data` into folders below `out` and return split -> folder; `main` says what the arguments mean.
@@ -68,23 +75,27 @@ def pack(
     All ranks of a torchrun job call it together. Splits that are packed already are returned as they are.
 
     Raises:
-        ValueError: no such corpus or split, settings that do not fit it, `out` holds something else, or every item was rejected.
+        ValueError: no such corpus or split, settings that do not fit it, `out` holds something else, or more items were rejected than may be.
     """
     if is_shard_set(data):
         raise ValueError(f"{data}: a packed shard set already; --data names the root of a corpus")
     corpus, out = open_source(data, source), Path(out)
-    settings = Settings(shard_samples, resize_short_side, holdout_videos, holdout_goods, vocab_size)
+    if regions < 0 or region_type not in ("float16", "float32"):
+        raise ValueError(f"--regions {regions} --region_type {region_type}: 0 (all) or more regions, float16 or float32")
+    kept = KeptRegions(regions, region_type)  # type: ignore[arg-type]
+    settings = Settings(shard_samples, resize_short_side, holdout_videos, holdout_goods, vocab_size, kept)
     wanted = splits or list(corpus.splits())
-    _check(corpus, out, wanted, settings, on_bad_item)
+    bad_items = BadItems(on_bad_item, max_bad_items)
+    _check(corpus, out, wanted, settings)
     folders: dict[str, Path] = {}
     for split in wanted:
         made = (HELD_OUT, split) if split == "train" and holdout_videos else (split,)
-        _pack_listed(corpus, out, split, made, settings, workers or default_workers(), on_bad_item == "stop", overwrite)
+        _pack_listed(corpus, out, split, made, settings, workers or default_workers(), bad_items, overwrite)
         folders.update({name: out / name for name in made})
     return folders
 
 
-def _check(corpus: Source, out: Path, wanted: list[str], settings: Settings, on_bad_item: str) -> None:
+def _check(corpus: Source, out: Path, wanted: list[str], settings: Settings) -> None:
     has = corpus.splits()
     for split in wanted:
         if split not in has:
@@ -97,29 +108,36 @@ def _check(corpus: Source, out: Path, wanted: list[str], settings: Settings, on_
         value = getattr(settings, name)
         if value is not None and value < least:
             raise ValueError(f"--{name} {value}: must be at least {least}")
-    if on_bad_item not in ("list", "stop"):
-        raise ValueError(f"--on_bad_item {on_bad_item}: choose list or stop")
 
 
 def _pack_listed(
-    corpus: Source, out: Path, split: str, made: tuple[str, ...], settings: Settings, workers: int, stop_at_bad: bool, overwrite: bool
+    corpus: Source, out: Path, split: str, made: tuple[str, ...], settings: Settings, workers: int, bad_items: BadItems, overwrite: bool
 ) -> None:
     """Pack split `split` of the corpus into the splits `made`: itself and, where clips are held out, split val."""
     path = out / f".{split}.listing.sqlite"
-    plan = _plan(corpus, out, split, made, settings, path, stop_at_bad, overwrite) if distributed.rank() == 0 else None
+    plan = _plan(corpus, out, split, made, settings, path, bad_items.stops, overwrite) if distributed.rank() == 0 else None
     agreed: tuple[dict[str, dict[str, Any]], str] = distributed.broadcast_object(plan)  # type: ignore[assignment]
     inputs, job_name = agreed
+    ranks = distributed.world_size()
     for name in inputs:
         with closing(Listing(path)) as listing:
-            job = Job(corpus, path, out / name, name, json.dumps(inputs[name]), settings.resize_short_side, stop_at_bad)
+            job = Job(corpus, path, out / name, name, json.dumps(inputs[name]), settings.resize_short_side, bad_items.stops, settings.regions)
             counter = distributed.SharedCounter(f"pack/{job_name}/{name}")
+            items = listing.items(name)
+            unlisted = sum(1 for _ in listing.rejected()) if name == split else 0
+            listed = str(job.folder / "rejected.jsonl")
+            bad = BadItemCount(bad_items, f"{job_name}/{name}", items + unlisted, where=str(job.folder), listed=listed)
             try:
-                items = listing.items(name) // distributed.world_size()
-                write_shards(job, counter.next, shards=len(listing.shards(name)), items=items, workers=workers)
+                if unlisted and distributed.rank() == 0:
+                    bad.add(unlisted, shown(next(listing.rejected())))
+                shards = len(listing.shards(name))
+                with closing(write_shards(job, counter.next, shards=shards, items=items // ranks, workers=workers)) as writing:
+                    for written in writing:
+                        if written.rejected:
+                            bad.add(len(written.rejected), shown(written.rejected[0]))
             except ValueError as error:
-                if distributed.rank() == 0:
-                    raise
-                raise OSError(str(error)) from error  # only this rank met it, and `run_command` shows a ValueError of rank 0 alone
+                write_rejected(job.folder, name, listing, name == split)
+                raise own_error(str(error)) from error
             distributed.barrier()
             if distributed.rank() == 0:
                 vocab_size = settings.vocab_size if name == "train" else 0
@@ -166,6 +184,8 @@ def _inputs(corpus: Source, listed: str, split: str, settings: Settings) -> dict
         inputs |= {"vocab_size": settings.vocab_size}
     if listed != split:
         inputs |= {"holdout_goods": settings.holdout_goods}
+    if settings.regions != KeptRegions():
+        inputs |= {"regions": asdict(settings.regions)}
     return inputs
 
 
@@ -215,7 +235,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--holdout_videos", type=int, default=0, help=f"training clips that become split {HELD_OUT} (default: %(default)s)")
     parser.add_argument("--holdout_goods", type=int, default=20_000, help="goods there, or all that share a query with them (default: %(default)s)")
     parser.add_argument("--vocab_size", type=int, default=8000, help="entries of the train split's vocabulary; 0 = none (default: %(default)s)")
-    parser.add_argument("--on_bad_item", choices=("list", "stop"), default="list", help="list it in rejected.jsonl, or stop (default: %(default)s)")
+    parser.add_argument("--regions", type=int, default=0, help="largest regions kept of an item that has some; 0 = all (default: %(default)s)")
+    parser.add_argument("--region_type", choices=("float16", "float32"), default="float16", help="of their features (default: %(default)s)")
+    add_bad_item_arguments(parser, "rejected.jsonl")
     parser.add_argument("--overwrite", action="store_true", help="pack splits again that are packed already")
     arguments = vars(parser.parse_args(argv))
     distributed.start("cpu", timeout_s=24 * 3600.0)

@@ -37,11 +37,15 @@ class Pairs:
         query: [B] number of each query.
         document_queries: [B, K] the numbers of all queries that each document was found by, padded with -1.
         mask_shared: a document that was also found by another query of the batch is not its negative; False: it is, as QCD was released.
+        read: [B] bool, pairs that could be read; the query of any other is nobody's negative (its document is none either where a contrast is
+            told that it is not present). None: all.
     """
 
-    def __init__(self, query: Tensor, document_queries: Tensor, mask_shared: bool = True) -> None:
+    def __init__(self, query: Tensor, document_queries: Tensor, mask_shared: bool = True, read: Tensor | None = None) -> None:
         self.size = len(query)
         self.own = torch.arange(self.size, device=query.device) + self.size * rank()
+        self._read = read
+        self._all_read = None if read is None else gather_rows(read)
         self._all = None
         if mask_shared:
             queries, documents = gather_rows(query), gather_rows(document_queries)
@@ -54,8 +58,16 @@ class Pairs:
         return None if self._all is None else share_an_id(self._query, self._all[1][columns])
 
     def queries_of_documents(self) -> Tensor | None:
-        """bool [B, N]: by which of all queries this rank's documents were found; None where nothing is masked."""
-        return None if self._all is None else share_an_id(self._document_queries, self._all[0][:, None])
+        """bool [B, N]: by which of all queries this rank's documents were found, and which were not read; None where nothing is masked."""
+        shared = None if self._all is None else share_an_id(self._document_queries, self._all[0][:, None])
+        if self._all_read is None:
+            return shared
+        unread = ~self._all_read[None].expand(self.size, -1)
+        return unread if shared is None else shared | unread
+
+    def unread_queries(self) -> Tensor | None:
+        """bool [B, 1]: this rank's queries that were not read; None where all were."""
+        return None if self._read is None else ~self._read[:, None]
 
 
 class PairContrast(nn.Module):
@@ -96,6 +108,8 @@ class PairContrast(nn.Module):
 
             def excluded(columns: slice) -> Tensor:
                 absent = ~everyone[None, columns].expand(pairs.size, -1)
+                if (unread := pairs.unread_queries()) is not None:
+                    absent = absent | unread
                 shared = pairs.documents_of_queries(columns)
                 return absent if shared is None else absent | shared
 

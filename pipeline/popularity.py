@@ -24,6 +24,7 @@ from evaluate.labels import LabelValues
 from evaluate.vectors import Vectors
 from launch.distributed import broadcast_object
 from launch.logs import is_main
+from pipeline.bad_items import USUAL, BadItems
 from pipeline.embed import embed_shards
 from pipeline.recipe import Recipe
 from pipeline.shards import ShardSet
@@ -92,6 +93,7 @@ def predict_shards(
     precision: str,
     batch_size: int,
     workers: int,
+    bad_items: BadItems = USUAL,
     quiet: bool = False,
 ) -> Predictions:
     """The predictions for a split, from the dump `out`, which is made as far as it is not there; all ranks of a job call it together.
@@ -99,7 +101,7 @@ def predict_shards(
     Arguments as of `pipeline.embed.embed_shards`.
 
     Raises:
-        ValueError: the system predicts nothing, the split lacks what it needs, or none of its items could be read.
+        ValueError: the system predicts nothing, the split lacks what it needs, or more of its items cannot be read than may be.
     """
     if not system.predicted_domain:
         raise ValueError(f"{type(system).__name__} predicts no popularity; use a checkpoint of a recipe that does (mmra)")
@@ -115,6 +117,7 @@ def predict_shards(
         precision=precision,
         batch_size=batch_size,
         workers=workers,
+        bad_items=bad_items,
         quiet=quiet,
     )
     return broadcast_object(_read(out) if is_main() else None)  # type: ignore[return-value]

@@ -26,6 +26,7 @@ from launch import distributed
 from launch.command import CommandParser, run_command
 from launch.files import whole_folder, write_json
 from launch.logs import is_main, say
+from pipeline.bad_items import bad_items_of
 from pipeline.bank.lists import NeighbourLists, held_lists
 from pipeline.cards import card_of, samples_of
 from pipeline.checkpoint import Loaded, find_checkpoint, load_checkpoint
@@ -63,6 +64,7 @@ def predict(loaded: Loaded, corpus: Corpus, split: str, out: Path, media: Path |
             precision=resolve_precision(arguments.precision, device),
             batch_size=arguments.batch_size,
             workers=arguments.workers,
+            bad_items=bad_items_of(arguments),
             quiet=True,
         )
     finally:
@@ -151,7 +153,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"--baselines {unknown[0]}: there is no such method; choose of {', '.join(REGRESSORS)}, or none")
     find_checkpoint(arguments.checkpoint)
     out = Path(arguments.out)
-    corpus = open_corpus(arguments.data, source=None, shards=out / "shards")
+    corpus = open_corpus(arguments.data, source=None, shards=out / "shards", bad_items=bad_items_of(arguments))
     split = corpus.evaluation_split(arguments.split)
     packed = Path(arguments.media or Path(arguments.data) / "shards")
     if arguments.media and not is_shard_set(packed):

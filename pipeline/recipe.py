@@ -29,6 +29,10 @@ class Packing:
     """samples a shard when a corpus is packed"""
     vocab_size: int = 8000
     """entries of the WordPiece vocabulary that packing trains for text encoders made from scratch"""
+    regions: int = 0
+    """largest regions kept of an item whose corpus has regions; 0 = all"""
+    region_type: Literal["float16", "float32"] = "float16"
+    """of the regions' features"""
 
 
 @dataclass(frozen=True)
@@ -61,17 +65,21 @@ class Stream:
 
     batch_size: int = 64
     """documents (pairs policy: pairs) in one forward of all ranks together; a multiple of the number of ranks"""
-    policy: Literal["document", "published", "cluster", "pairs", "clips"] = "document"
+    policy: Literal["document", "published", "cluster", "pairs", "clips", "captions", "links"] = "document"
     """document: an epoch is every document once, its query drawn among its own; published (QCD as released): an epoch is every query once,
     a side drawn at even chance where it has both, one document of that side at random; cluster: an epoch as published, in batches whose
     queries are of one cluster (QCD's hard negatives); pairs: an epoch is every clip once, each with a good that it shares a query with (MQMC);
-    clips: an epoch is every clip once, by itself (MMRA)"""
+    clips: an epoch is every clip once, by itself (MMRA); captions: an epoch is every caption once, with its image (CODER);
+    links: an epoch is every document once with each of its queries (HSL with duplicated queries; without: published)"""
     cluster_level: int = 0
     """cluster policy: level 0 as released (coarsest), 1 or 2 finer"""
     domains: Literal["single", "mixed"] = "single"
     """single: a batch holds goods or clips, on all ranks (as published); mixed: both"""
     window_shards: int = 8
     """document policy: shards whose documents are shuffled together"""
+    corpora: dict[str, float] = field(default_factory=dict)
+    """packed corpora that are trained on together, by address, and their weights (shares of the batches); empty: --data alone. --train_corpora
+    fills it in"""
     workers: int = 2
     """loading processes a rank; 0 = load in the training process"""
     prefetch: int = 2
@@ -159,6 +167,10 @@ class Evaluation:
 
     tasks: tuple[str, ...] = ("video2goods", "goods2video")
     """retrieval tasks, query domain first; or popularity, which is predicted"""
+    pools: bool = False
+    """rank each query's own candidates alone where the split names some (KDD Cup); false: all documents of the split"""
+    reranked: int = 100
+    """best documents by embedding whose order the system's own score decides, where that is no product of embeddings (HSL with max)"""
     batch_size: int = 64
     """items embedded at a time; batches never cross a shard"""
     dtype: Literal["float16", "float32"] = "float16"

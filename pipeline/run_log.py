@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,13 +26,24 @@ class RunLog:
         state: where the run stands; read at every record.
         record: writes one; ranks other than 0 write nothing.
         every: steps between two lines.
+        flush: called before a checkpoint, so that what it goes on after is in the files.
     """
 
-    def __init__(self, state: State, record: Record | None, every: int) -> None:
-        self._state, self._record, self._every = state, record, every
+    def __init__(self, state: State, record: Record | None, every: int, flush: Callable[[], None] | None = None) -> None:
+        self._state, self._record, self._every, self._flush = state, record, every, flush
         self._sums: dict[str, float] = {}
         self._steps = self._samples = 0
         self._since = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The steps that no line tells of yet, for a checkpoint; what was written so far is on disk when this returns."""
+        if self._flush:
+            self._flush()
+        return {"sums": dict(self._sums), "steps": self._steps}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Go on with the steps that no line told of."""
+        self._sums, self._steps = dict(saved["sums"]), saved["steps"]
 
     def record(self, values: dict[str, float]) -> None:
         """Write `values` at the present step."""
@@ -55,15 +67,16 @@ class RunLog:
 
 @contextmanager
 def run_log(out: Path, state: State, every: int) -> Iterator[RunLog]:
-    """The log of the run in `out`, open. Lines of steps after `state.step`, which will be taken again, are removed first."""
+    """The log of the run in `out`, open. Lines of steps after `state.step`, which will be taken again, are removed first, and one cut short."""
     if not is_main():
         yield RunLog(state, None, every)
         return
     path = out / "log.jsonl"
     if path.exists():
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= state.step]
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.step]
         with whole_file(path) as file:
-            file.writelines(line + "\n" for line in lines)
+            file.writelines(kept)
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         open(path, "a", encoding="utf-8", buffering=1) as file,
@@ -75,4 +88,8 @@ def run_log(out: Path, state: State, every: int) -> Iterator[RunLog]:
             for name, value in values.items():
                 board.add_scalar(name, value, state.step)
 
-        yield RunLog(state, record, every)
+        def flush() -> None:
+            os.fsync(file.fileno())
+            board.flush()
+
+        yield RunLog(state, record, every, flush)

@@ -4,28 +4,32 @@
     SHARDS/<split>/video-000000.tar                  <key>.json, <key>.jpg | <key>.00.jpg … | <key>.mp4, <key>.<feature>.npy
     SHARDS/<split>/video-000000.index.npz            where each member lies in the tar, and each sample's query ids
     SHARDS/<split>/query.query-000000.tar            every split but train: its queries as items, to be searched with
-    SHARDS/<split>/queries.jsonl, rejected.jsonl, ground_truth/<task>.tsv, tokenizer/
+    SHARDS/<split>/queries.jsonl, rejected.jsonl, ground_truth/<task>.tsv, pools/<task>.tsv, tokenizer/, words.tsv
 
-Members are read by offset, in any order and from any process: files are opened at the first read, `os.pread` shares no position
-between forks, and everything here can be pickled. Memory is that of the indices of the shards that are open.
+Members are read by offset, in any order and from any process, and everything here can be pickled (`pipeline.shard`). Memory is that of the
+indices of the shards that are open.
 """
 
 from __future__ import annotations
 
+import copy
 import json
-import os
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from itertools import pairwise
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from launch.files import read_json
-from pipeline.item import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Query
+from pipeline.item import Query
+from pipeline.remote.address import is_remote
+from pipeline.remote.mirror import INDICES, mirror_of
+from pipeline.remote.ranges import chosen, range_in
+from pipeline.remote.splits import remote_splits
+from pipeline.shard import Sample, Shard, ShardInfo
+
+__all__ = ["FORMAT_VERSION", "MANIFEST", "WORK_FOLDER", "Sample", "Shard", "ShardInfo", "ShardSet", "is_shard_set", "open_shards", "splits_of"]
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -33,179 +37,31 @@ WORK_FOLDER = ".pack"
 """Where pack notes which shards of an unfinished split are complete."""
 
 
-@dataclass(frozen=True)
-class ShardInfo:
-    """A shard's record in the manifest: `bytes` and `checksum` (SHA-256) are those of the tar."""
-
-    name: str
-    domain: str
-    role: str
-    samples: int
-    with_queries: int
-    bytes: int
-    checksum: str
-
-
-class Sample:
-    """One sample of a shard; nothing of it is read before it is asked for."""
-
-    def __init__(self, shard: Shard, row: int) -> None:
-        self._shard = shard
-        self.row = row
-        self._record: dict[str, Any] | None = None
-
-    @property
-    def id(self) -> str:
-        """The item's id, unique in its domain."""
-        return self._shard.ids[self.row]
-
-    @property
-    def domain(self) -> str:
-        """The item's domain, e.g. goods."""
-        return self._shard.info.domain
-
-    @property
-    def shard(self) -> str:
-        """The name of its shard, e.g. video-000012."""
-        return self._shard.info.name
-
-    @property
-    def name(self) -> str:
-        """Where it is, for messages: "train/video-000012.tar: sample 7 ('2000316')"."""
-        return f"{self._shard.path.parent.name}/{self._shard.path.name}: sample {self.row} ({self.id!r})"
-
-    @property
-    def members(self) -> tuple[str, ...]:
-        """The suffixes of its members in the order of the tar, e.g. ("json", "00.jpg", "01.jpg", "clip.npy")."""
-        return tuple(self._shard.members(self.row))
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """Its JSON member: id, domain, words, queries, labels."""
-        if self._record is None:
-            self._record = json.loads(self.bytes("json"))
-        return self._record
-
-    def words(self) -> dict[str, str]:
-        """Its words by kind (title, description, caption, recognised_text); kinds that are empty are absent."""
-        return dict(self.record["words"])
-
-    def queries(self) -> list[Query]:
-        """The queries it was found by."""
-        return [Query(query["id"], query["words"], tuple(query["cluster"])) for query in self.record["queries"]]
-
-    def frames(self) -> list[str]:
-        """The suffixes of its images in the order of time; empty where it has none or is a video file."""
-        return [suffix for suffix in self.members if re.fullmatch(r"([0-9]+\.)?[a-z]+", suffix) and f".{suffix.split('.')[-1]}" in IMAGE_SUFFIXES]
-
-    def video(self) -> str | None:
-        """The suffix of its video file, None where it has none."""
-        return next((suffix for suffix in self.members if f".{suffix}" in VIDEO_SUFFIXES), None)
-
-    def span(self, suffix: str) -> tuple[Path, int, int]:
-        """(tar, byte offset, size in bytes) of a member, for a decoder that reads by itself. Raises ValueError where it is not there."""
-        spans = self._shard.members(self.row)
-        if suffix not in spans:
-            raise ValueError(f"{self.name} lacks {suffix}; it has {', '.join(spans)}")
-        return self._shard.path, *spans[suffix]
-
-    def bytes(self, suffix: str) -> bytes:
-        """The bytes of a member. Raises ValueError where it is not there or the tar ends before it does."""
-        _, start, size = self.span(suffix)
-        data = self._shard.read(start, size)
-        if len(data) != size:
-            raise ValueError(f"{self.name}: {suffix} has {len(data)} of its {size} bytes; the tar is cut short, pack it again")
-        return data
-
-
-class Shard:
-    """An open shard: its index in memory, its tar opened at the first read.
-
-    `query_offsets` int64 [n + 1] and `query_ids_flat` int32 hold each sample's query ids, as CSR rows.
-    """
-
-    def __init__(self, path: str | Path, info: ShardInfo) -> None:
-        self.path = Path(path)
-        self.info = info
-        self._descriptor: int | None = None
-        index = self.path.with_suffix(".index.npz")
-        if not index.is_file():
-            raise ValueError(f"{index}: missing, though the manifest lists {info.name}; pack it again")
-        with np.load(index, allow_pickle=False) as arrays:
-            text, offsets = arrays["ids"].tobytes(), arrays["id_offsets"]
-            self.ids: Sequence[str] = [text[start:end].decode() for start, end in pairwise(offsets.tolist())]
-            self.keys: Sequence[str] = [key.decode() for key in arrays["keys"].tolist()]
-            self.query_offsets: np.ndarray = arrays["query_offsets"]
-            self.query_ids_flat: np.ndarray = arrays["query_ids"]
-            self._member_offsets = arrays["member_offsets"]
-            self._member_suffix = arrays["member_suffix"]
-            self._member_start = arrays["member_start"]
-            self._member_size = arrays["member_size"]
-        if len(self.ids) != info.samples:
-            raise ValueError(f"{index}: {len(self.ids)} samples, the manifest says {info.samples}; the folder mixes two pack runs, pack it again")
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def query_ids(self, row: int) -> np.ndarray:
-        """The query ids of a sample, int32."""
-        return self.query_ids_flat[self.query_offsets[row] : self.query_offsets[row + 1]]
-
-    def sample(self, row: int) -> Sample:
-        """The sample at `row`. Raises ValueError where there is none."""
-        if not 0 <= row < len(self):
-            raise ValueError(f"{self.path}: no sample {row}; the shard has {len(self)}")
-        return Sample(self, row)
-
-    def members(self, row: int) -> dict[str, tuple[int, int]]:
-        """A sample's members in the order of the tar: suffix -> (byte offset of the data, size in bytes)."""
-        rows = slice(self._member_offsets[row], self._member_offsets[row + 1])
-        places = zip(self._member_start[rows].tolist(), self._member_size[rows].tolist())
-        return dict(zip(self._member_suffix[rows].tolist(), places))
-
-    def read(self, start: int, size: int) -> bytes:
-        """`size` bytes of the tar from `start`, fewer where it ends before."""
-        if self._descriptor is None:
-            try:
-                held = os.stat(self.path).st_size
-                if held != self.info.bytes:
-                    raise ValueError(f"{self.path}: {held} bytes, the manifest says {self.info.bytes}; the file is damaged, pack it again")
-                self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError as error:
-                raise ValueError(f"{self.path}: missing, though the manifest lists it; pack it again") from error
-        parts = []
-        while size > 0 and (part := os.pread(self._descriptor, min(size, 1 << 30), start)):
-            parts.append(part)
-            start, size = start + len(part), size - len(part)
-        return b"".join(parts)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_descriptor": None}
-
-    def __del__(self) -> None:
-        if getattr(self, "_descriptor", None) is not None:
-            os.close(self._descriptor)  # type: ignore[arg-type]
-
-
 class ShardSet:
     """A finished packed split.
 
     Args:
-        folder: the split's folder, which holds manifest.json.
+        folder: the split's folder, which holds manifest.json; some of its shards (`FOLDER/video-{000000..000099}.tar`); or one of these elsewhere
+            (`pipeline.remote`).
         open_shards: how many shards stay open at once (indices in memory, one file handle each).
     """
 
     def __init__(self, folder: str | Path, open_shards: int = 64) -> None:
-        self.folder = Path(folder)
-        manifest = _manifest(self.folder)
+        path = _only(remote_splits(folder), folder) if isinstance(folder, str) and is_remote(folder) else Path(folder)
+        shards = range_in(path)
+        self.folder = path.parent if shards else path
+        manifest = chosen(_manifest(self.folder), shards, path) if shards else _manifest(self.folder)
         self.split: str = manifest["split"]
         self.source: str = manifest["source"]
         self.counts: dict[str, int] = manifest["counts"]
         names = [field.name for field in fields(ShardInfo)]
         self.shards: tuple[ShardInfo, ...] = tuple(ShardInfo(**{name: shard[name] for name in names}) for shard in manifest["shards"])
         self.manifest: dict[str, Any] = manifest
+        self.first_query = 0
+        self._mirror = mirror_of(self.folder)
         self._open_shards = open_shards
         self._open: OrderedDict[int, Shard] = OrderedDict()
+        self._damage: dict[int, str] = {}
 
     def __len__(self) -> int:
         return sum(self.counts.values())
@@ -215,11 +71,43 @@ class ShardSet:
         shard = self._open.pop(number, None)
         if shard is None:
             info = self.shards[number]
-            shard = Shard(self.folder / f"{info.name}.tar", info)
+            if self._mirror is not None:
+                self._mirror.index([near.name for near in self.shards[number : number + INDICES]])
+            shard = Shard(self.tar(number), info, self._mirror, self.first_query)
+            shard.damage = self._damage.get(number, "")
         self._open[number] = shard
         while len(self._open) > self._open_shards:
             self._open.popitem(last=False)
         return shard
+
+    def tar(self, number: int) -> Path:
+        """Where the tar of the shard at `number` is, or will be once it is fetched."""
+        return self.folder / f"{self.shards[number].name}.tar"
+
+    def is_here(self, number: int) -> bool:
+        """True where that tar is read in its own place, and not a copy that was compared with its checksum when it was fetched."""
+        return self._mirror is None
+
+    def mark_damaged(self, number: int, damage: str) -> None:
+        """Let nothing be read of the shard at `number`; `damage` is what is said instead."""
+        self._damage[number] = damage
+        self._open.pop(number, None)
+
+    @property
+    def cache_bytes(self) -> int | None:
+        """Most that its shards may take on this machine where they come from elsewhere; None where they are here."""
+        return None if self._mirror is None else self._mirror.cache_bytes
+
+    def ask(self, numbers: Sequence[int]) -> None:
+        """Have shards that will soon be read fetched beside the work, where they come from elsewhere; returns at once."""
+        if self._mirror is not None:
+            self._mirror.ask(self.shards[number] for number in numbers)
+
+    def numbered_from(self, first_query: int) -> ShardSet:
+        """The same shards, opened anew, whose samples count their queries from `first_query` on: one of several sets that are read as one."""
+        other = copy.copy(self)
+        other._open, other.first_query = OrderedDict(), first_query
+        return other
 
     def of_domain(self, domain: str, roles: tuple[str, ...] = ("both", "query", "document")) -> list[int]:
         """The numbers of the shards of a domain whose items have one of `roles`."""
@@ -234,6 +122,11 @@ class ShardSet:
     def ground_truth(self, task: str) -> Path | None:
         """The file of `query id TAB relevant ids` for a task such as "video2goods", None where the split has none."""
         path = self.folder / "ground_truth" / f"{task}.tsv"
+        return path if path.is_file() else None
+
+    def pools(self, task: str) -> Path | None:
+        """The file of `query id TAB candidate ids` for a task, where a query is to be ranked with these alone; None where the split has none."""
+        path = self.folder / "pools" / f"{task}.tsv"
         return path if path.is_file() else None
 
     def tokenizer(self) -> Path | None:
@@ -260,24 +153,42 @@ class ShardSet:
 
 
 def is_shard_set(path: str | Path) -> bool:
-    """True where `path` is a packed split, finished or not, or a folder of such splits."""
+    """True where `path` is a packed split, finished or not, some shards of one, a folder of such splits, or an address (`pipeline.remote`)."""
+    if is_remote(path):
+        return True
     path = Path(path)
+    if range_in(path) and not path.exists():
+        path = path.parent
     return path.is_dir() and any(_is_split(folder) for folder in (path, *_subfolders(path)))
 
 
 def splits_of(path: str | Path) -> dict[str, Path]:
-    """The finished splits at `path` (a packed split or a folder of them): name -> folder, train first, then val, test, others.
+    """The finished splits at `path` (a packed split, some shards of one, a folder of splits, or an address): name -> what ShardSet opens, train
+    first, then val, test, others.
 
     Raises ValueError where there is none, saying so where one is unfinished.
     """
+    if isinstance(path, str) and is_remote(path):
+        return _in_order(remote_splits(path))
     path = Path(path)
+    if range_in(path):
+        return {ShardSet(path).split: path}
     folders = [folder for folder in (path, *_subfolders(path)) if _is_split(folder)] if path.is_dir() else []
     if not folders:
         raise ValueError(f"{path}: not a packed shard set (no {MANIFEST} here or one folder below); pack a corpus with python -m pipeline.pack")
     finished = [folder for folder in folders if (folder / MANIFEST).is_file()]
-    found = {_manifest(folder)["split"]: folder for folder in finished or folders}
+    return _in_order({_manifest(folder)["split"]: folder for folder in finished or folders})
+
+
+def _in_order(found: dict[str, Path]) -> dict[str, Path]:
     order = ("train", "val", "test")
     return dict(sorted(found.items(), key=lambda item: (order.index(item[0]) if item[0] in order else len(order), item[0])))
+
+
+def _only(found: dict[str, Path], given: str) -> Path:
+    if len(found) > 1:
+        raise ValueError(f"{given}: holds the splits {', '.join(found)}; name one of them")
+    return next(iter(found.values()))
 
 
 def open_shards(path: str | Path, split: str) -> ShardSet:
@@ -314,4 +225,10 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("format_version") != FORMAT_VERSION:
         version = manifest.get("format_version")
         raise ValueError(f"{folder / MANIFEST}: format version {version}, this program reads {FORMAT_VERSION}; pack the corpus again")
+    for name in (manifest["split"], *(shard["name"] for shard in manifest["shards"])):
+        # Later stages name files and folders by these: none may lead out of theirs.
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+            raise ValueError(
+                f"{folder / MANIFEST}: {name!r:.80} is no name of a split or a shard (letters, digits, _ . -); packing writes no such name"
+            )
     return manifest

@@ -37,6 +37,11 @@ class Preparation(ABC):
     def collate(self, rows: list[dict[str, Any]]) -> Batch:
         """The rows of one batch as tensors of equal shapes; every tensor's first axis is the batch."""
 
+    def absent(self, domain: str) -> dict[str, Any] | None:
+        """What stands in a training batch, in place of `sample`, for an item of `domain` that could not be read: a row that has nothing and that
+        the system's losses leave out. None: there is no such row, and a run stops at an item that it cannot read."""
+        return None
+
 
 class Embedder(nn.Module, ABC):
     """What a dump needs: samples as batches, and a vector for each."""
@@ -70,6 +75,8 @@ class System(Embedder):
     """domain of the items that `predict` is for; empty where it predicts nothing"""
     neighbours_used: int = 0
     """neighbours of an item (`pipeline.neighbours`) that a prediction looks at"""
+    scores_pairs: bool = False
+    """how well two items fit is what `score` says; products of embeddings only come near to it, and propose what is scored (`pipeline.rerank`)"""
 
     @property
     def feature_dim(self) -> int:
@@ -90,7 +97,11 @@ class System(Embedder):
 
     @abstractmethod
     def losses(self, rows: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """The terms of `forward` from the rows that `encode` gave for the same batch."""
+        """The terms of `forward` from the rows that `encode` gave for the same batch.
+
+        A row of `Preparation.absent` weighs nothing and is nobody's negative: the terms of the other rows, and what is kept of them, are those of a
+        batch without it, on however many ranks.
+        """
 
     def caption(self, batch: Batch, decoding: Decoding) -> list[list[tuple[str, float]]]:
         """Texts that the system reads off each document's frames, best first, with their log probabilities; none where it has no frames."""
@@ -99,6 +110,14 @@ class System(Embedder):
     def predict(self, batch: Batch) -> Tensor:
         """A number for each item, float32 [B]; a system that predicts says for which items (`predicted_domain`)."""
         raise ValueError(f"{type(self).__name__} predicts no numbers; use a checkpoint of a recipe that does (mmra)")
+
+    def compared(self, batch: Batch, domain: str) -> dict[str, Tensor]:
+        """What `score` looks at of items of `domain`, each [B, ...] and of one shape in every batch."""
+        raise ValueError(f"{type(self).__name__} has no score but the products of its embeddings")
+
+    def score(self, queries: dict[str, Tensor], documents: dict[str, Tensor]) -> Tensor:
+        """How well each query fits each document, float32 [queries, documents], from what `compared` gave of both."""
+        raise ValueError(f"{type(self).__name__} has no score but the products of its embeddings")
 
     def require(self, shards: ShardSet) -> None:
         """Raise ValueError where a split lacks what the system needs beside its samples, before anything is started."""

@@ -40,7 +40,7 @@ def build_towers(
     tokenizer = packed_tokenizer if encoders.text == SCRATCH else Path(encoders.text)
     if tokenizer is None:
         raise ValueError("a text encoder from scratch needs the vocabulary that packing trains; pack the train split with --vocab_size above 0")
-    vocabulary = len(transformers.AutoTokenizer.from_pretrained(tokenizer, local_files_only=True))
+    vocabulary = len(transformers.AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False))
     if encoders.text == SCRATCH:
         text = scratch_text(dim, vocabulary, dropout=scratch_dropout)
     else:

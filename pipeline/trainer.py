@@ -12,6 +12,7 @@ import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 from launch import distributed
 from launch.logs import is_main, progress, say
-from launch.seeds import seed_everything
-from pipeline.checkpoint import CheckpointFolder, State, load_average, load_weights
+from launch.seeds import generator, seed_everything
+from pipeline.bad_items import USUAL, BadItems
+from pipeline.checkpoint import Background, CheckpointFolder, State, contents_of, load_average, load_weights
 from pipeline.ema import WeightAverage
 from pipeline.optim import optimiser_of, scale_at, set_learning_rate
 from pipeline.order import order_of
 from pipeline.precision import loss_scaler, resolve_precision
 from pipeline.recipe import Recipe
-from pipeline.run_log import RunLog, run_log
+from pipeline.run_log import run_log
 from pipeline.shards import ShardSet
 from pipeline.step import Step
 from pipeline.stream import Slice, training_batches
 from pipeline.system import System
+from pipeline.unread_items import UnreadItems
 from pipeline.validation import better, validate
 
 EXIT_PREEMPTED = 75
@@ -45,17 +48,30 @@ class Trainer:
     Args:
         system: built with the same seed on every rank.
         validation: shard set with ground truth, searched while training; None: no validation, no best checkpoint.
+        bad_items: what is done about items that cannot be read. One that is left out keeps its place in the batch and counts for nothing
+            (`System.losses`): so ranks stay in step, a run that goes on is the same run, and nothing takes its place.
 
     Raises:
         ValueError: the batch does not divide among the ranks, or a setting does not fit this machine.
     """
 
-    def __init__(self, recipe: Recipe, system: System, shards: ShardSet, validation: ShardSet | None, out: Path, device: torch.device) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        system: System,
+        shards: ShardSet,
+        validation: ShardSet | None,
+        out: Path,
+        device: torch.device,
+        bad_items: BadItems = USUAL,
+    ) -> None:
         ranks = distributed.world_size()
         if recipe.stream.batch_size % ranks:
-            raise ValueError(f"--stream.batch_size {recipe.stream.batch_size} is not a multiple of the {ranks} ranks; it counts those of all ranks")
+            size = recipe.stream.batch_size
+            fit = ", ".join(str(number) for number in range(1, size + 1) if size % number == 0)
+            raise ValueError(f"--stream.batch_size {size} is not a multiple of the {ranks} ranks; it counts those of all ranks: {fit} can share it")
         self.recipe, self.out, self.device = recipe, Path(out), device
-        self.shards, self.validation = shards, validation
+        self.shards, self.validation, self.bad_items = shards, validation, bad_items
         self.precision = resolve_precision(recipe.trainer.precision, device)
         self.system = system.to(device)
         self.optimiser = optimiser_of(system.parts(), recipe.optim)
@@ -65,9 +81,22 @@ class Trainer:
         self.checkpoints = CheckpointFolder(out)
         self.state = State()
         self.stop_wanted = False
+        self._writing = Background(self.checkpoints, recipe.trainer.keep)
+        self._begun: int | None = None
+        """step of the last checkpoint that was begun and is not known to have failed"""
+        self._best_before: tuple[dict[str, float] | None, int | None] = None, None
+        self._unlogged: dict[str, Any] | None = None
 
     def restore(self, folder: Path) -> None:
-        """Go on from the checkpoint `folder`: weights, optimiser, scaler, position, and each rank's random state."""
+        """Go on from the checkpoint `folder`: weights, optimiser, scaler, position, the log's open line, and each rank's random state.
+
+        A rank that was not there then begins with random numbers of its own, drawn from (seed, step, rank).
+
+        Raises:
+            ValueError: the checkpoint holds weights alone, or those of another system.
+        """
+        if not (folder / "training.pt").is_file():
+            raise ValueError(f"{folder} holds weights alone, which a new run starts from: give another --out, and this folder as --init")
         load_weights(self.system, folder)
         training = torch.load(folder / "training.pt", map_location="cpu", weights_only=True)
         self.optimiser.load_state_dict(training["optimiser"])
@@ -75,8 +104,11 @@ class Trainer:
         if self.average is not None:
             self.average.load_state_dict(load_average(folder))
         self.state = State(**training["state"])
+        self._begun, self._unlogged = self.state.step, training.get("log")
         states = training["random"]
-        if distributed.rank() < len(states):
+        if distributed.rank() >= len(states):
+            seed_everything(int(generator(self.recipe.trainer.seed, "new ranks", self.state.step).integers(2**31)), distributed.rank())
+        else:
             torch.set_rng_state(states[distributed.rank()]["cpu"])
             if self.device.type == "cuda" and "cuda" in states[distributed.rank()]:
                 torch.cuda.set_rng_state(states[distributed.rank()]["cuda"], self.device)
@@ -85,7 +117,7 @@ class Trainer:
         """Train to the end and return where the run stands; writes log.jsonl, TensorBoard events, checkpoints and validation results.
 
         Raises:
-            ValueError: a loss that is not finite (the weights before that step are checkpointed), or an unreadable sample.
+            ValueError: a loss that is not finite (the weights before that step are checkpointed), or more items that cannot be read than may be.
             SystemExit: with EXIT_PREEMPTED after SIGTERM or SIGUSR1, once a checkpoint is written.
         """
         settings, state = self.recipe.trainer, self.state
@@ -93,11 +125,15 @@ class Trainer:
         step = self._step()
         if state.step == 0:
             seed_everything(settings.seed, distributed.rank())
+        self._unread, self._newly_unread = UnreadItems(self.bad_items, self.out, self.shards, state.step), 0
         with (
-            run_log(self.out, state, settings.log_every) as log,
+            run_log(self.out, state, settings.log_every) as self._log,
+            self._writing,
             self._signals(),
             progress(total=total, initial=state.step, what="train", unit="step") as bar,
         ):
+            if self._unlogged is not None:
+                self._log.load_state_dict(self._unlogged)
             batches = training_batches(
                 self.shards,
                 self.order,
@@ -109,6 +145,7 @@ class Trainer:
                 workers=self.recipe.stream.workers,
                 prefetch=self.recipe.stream.prefetch,
                 pin=self.device.type == "cuda",
+                unread=self._unread.add,
             )
             while state.step < total and not self._out_of_patience():
                 in_epoch = batches_in[state.epoch]
@@ -122,8 +159,12 @@ class Trainer:
                 state.batch += forwards
                 if state.batch == in_epoch:
                     state.epoch, state.batch = state.epoch + 1, 0
-                log.add(values, forwards * self.recipe.stream.batch_size, self.optimiser.param_groups[0]["lr"], bar)
-                self._after(state.step == total, state.batch == 0, log)
+                self._log.add(values, forwards * self.recipe.stream.batch_size, self.optimiser.param_groups[0]["lr"], bar)
+                if self._newly_unread:
+                    self._log.record({"bad_items": len(self._unread)})
+                    self._newly_unread = 0
+                self._writing.look()
+                self._after(state.step == total, state.batch == 0)
         return state
 
     def _length(self) -> tuple[list[int], int]:
@@ -154,37 +195,43 @@ class Trainer:
         )
 
     def _agree(self, terms: dict[str, torch.Tensor]) -> dict[str, float]:
-        """The terms' means over all ranks. All ranks learn here, together, of a loss that is not finite and of a wish to stop."""
-        vector = torch.stack([term.detach().float() for term in terms.values()] + [torch.tensor(float(self.stop_wanted), device=self.device)])
-        *means, stop = (distributed.sum_over_ranks(vector) / distributed.world_size()).tolist()
+        """The terms' means over all ranks. All ranks learn here, together, of a loss that is not finite, of a wish to stop and of items that could
+        not be read."""
+        asides = torch.tensor([float(self.stop_wanted), float(self._unread.pending)], device=self.device)
+        vector = torch.cat([torch.stack([term.detach().float() for term in terms.values()]), asides])
+        *means, stop, unread = (distributed.sum_over_ranks(vector) / distributed.world_size()).tolist()
         self.stop_wanted = stop > 0
+        if unread:
+            self._newly_unread += self._unread.share(self.state.step + 1)
         values = dict(zip(terms, means))
         if not all(math.isfinite(value) for value in means):
             self.optimiser.zero_grad(set_to_none=True)
-            kept = self._checkpoint()
+            if self._begun != self.state.step:
+                self._checkpoint()
+            kept = self._settled() or f"the weights before it are in {self.checkpoints.folder / f'step-{self.state.step:08d}'}"
             shown = {name: round(value, 4) for name, value in values.items()}
-            raise ValueError(
-                f"loss is not finite at step {self.state.step}: {shown}; the weights before it are in {kept}; "
-                "try a lower --optim.lr, or --trainer.precision fp32"
-            )
+            raise ValueError(f"loss is not finite at step {self.state.step}: {shown}; {kept}; try a lower --optim.lr, or --trainer.precision fp32")
         return values
 
-    def _after(self, finished: bool, epoch_ended: bool, log: RunLog) -> None:
+    def _after(self, finished: bool, epoch_ended: bool) -> None:
         """What follows a step: validation, checkpoint, and the end of a run that was asked to stop."""
         settings, state, step = self.recipe.trainer, self.state, self.state.step
         is_best = False
         if self.validation is not None and (finished or (step % settings.validate_every == 0 if settings.validate_every else epoch_ended)):
-            is_best = self._validate(log)
+            self._settled()
+            is_best = self._validate()
             if not finished and self._out_of_patience():
                 say(f"stopped early after step {step}: the last {state.not_better} validations were no better than that of step {state.best_step}")
                 finished = True
         if finished or is_best or self.stop_wanted or step % settings.checkpoint_every == 0:
-            folder = self._checkpoint(is_best)
-            if self.stop_wanted and not finished:
-                say(f"stopped by a signal after step {step}; {folder} is whole, the same command goes on from it")
-                raise SystemExit(EXIT_PREEMPTED)
+            self._checkpoint(is_best)
+        if (finished or self.stop_wanted) and (failure := self._settled()):
+            raise ValueError(f"{failure}; make room there and start the same command again: it goes on from what there is")
+        if self.stop_wanted and not finished:
+            say(f"stopped by a signal after step {step}; {self.checkpoints.latest()} is whole, the same command goes on from it")
+            raise SystemExit(EXIT_PREEMPTED)
 
-    def _validate(self, log: RunLog) -> bool:
+    def _validate(self) -> bool:
         metrics = self._validation("")
         if self.average is not None:
             with self.average.in_place():
@@ -195,13 +242,14 @@ class Trainer:
                 raise ValueError(f"--trainer.best_metric {name} is not among the validation metrics: {', '.join(sorted(metrics))}")
         self.state.history = metrics
         is_best = self.state.best is None or better(names, metrics, self.state.best)
+        self._best_before = self.state.best, self.state.best_step
         if is_best:
             self.state.best, self.state.best_step = {name: metrics[name] for name in names}, self.state.step
         self.state.not_better = 0 if is_best else self.state.not_better + 1
         named = [key for key in metrics if key.endswith("/recall@10")] or names
         shown = ", ".join(f"{key.replace('/', ' ')} {metrics[key]:.3f}" for key in named)
         say(f"step {self.state.step}: validation {shown}{' (best so far)' if is_best else ''}")
-        log.record({f"validation/{key}": value for key, value in metrics.items()})
+        self._log.record({f"validation/{key}": value for key, value in metrics.items()})
         return is_best
 
     def _out_of_patience(self) -> bool:
@@ -210,10 +258,21 @@ class Trainer:
     def _validation(self, prefix: str) -> dict[str, float]:
         assert self.validation is not None
         weights = f"{prefix}step {self.state.step}"
-        metrics = validate(self.system, self.validation, self.recipe, self.out / "validation", weights, self.device, self.precision)
+        metrics = validate(
+            self.system,
+            self.validation,
+            self.recipe,
+            self.out / "validation",
+            weights,
+            self.device,
+            self.precision,
+            replace(self.bad_items, verify=False),
+        )
         return {f"{prefix}{key}": value for key, value in metrics.items()}
 
-    def _checkpoint(self, is_best: bool = False) -> Path:
+    def _checkpoint(self, is_best: bool = False) -> None:
+        """Begin to write a checkpoint of this step; `_settled` returns when it is on disk."""
+        self._settled()
         own = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             own["cuda"] = torch.cuda.get_rng_state(self.device)
@@ -221,13 +280,26 @@ class Trainer:
         if distributed.world_size() > 1:
             random = [None] * distributed.world_size()
             dist.all_gather_object(random, own)
-        folder = self.checkpoints.folder / f"step-{self.state.step:08d}"
+        self._begun = self.state.step
         if is_main():
-            training = {"optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict(), "state": vars(self.state), "random": random}
+            training = {
+                "optimiser": self.optimiser.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "state": vars(self.state),
+                "random": random,
+                "log": self._log.state_dict(),
+            }
             average = self.average.state_dict() if self.average is not None else None
-            folder = self.checkpoints.write(self.system, self.recipe, self.state, training, self.recipe.trainer.keep, is_best, average)
-        distributed.barrier()
-        return folder
+            self._writing.begin(contents_of(self.system, self.recipe, self.state, training, average, is_best))
+
+    def _settled(self) -> str | None:
+        """Wait for the checkpoint that is being written; why it was not, where it failed: then the best one is the one before."""
+        failure = self._writing.settle()
+        if failure is not None:
+            if self.state.best_step == self._begun:
+                self.state.best, self.state.best_step = self._best_before
+            self._begun = None
+        return failure
 
     def _wrapped(self) -> torch.nn.Module:
         if distributed.world_size() == 1:

@@ -95,8 +95,9 @@ def summary(ranked: Ranked, judged: Judged, split: str = "", cutoffs: Sequence[i
         values: the metrics of every query, where the caller has them already.
     """
     attributes, without = ranked.attributes, int((judged.found.relevant == 0).sum())
-    values = values or per_query(judged.found, attributes.docs, cutoffs)
+    values = values or per_query(judged.found, ranked.candidates, cutoffs)
     filters = {"only": attributes.only, "queries_only": attributes.queries_only, "dedup": attributes.dedup}
+    filters |= {"candidates": attributes.candidates}
     return {
         "task": attributes.task,
         "split": split,

@@ -47,7 +47,7 @@ class JudgedFile:
 def judged_of(ranked: Ranked, judged: Judged, split: str) -> JudgedFile:
     """What is to be kept of lists and their judgement."""
     about = ranked.attributes
-    return JudgedFile(JudgedAttributes(about.task, split, about.docs, ranked.depth, about.checkpoint), ranked.query_ids, judged.found)
+    return JudgedFile(JudgedAttributes(about.task, split, ranked.candidates, ranked.depth, about.checkpoint), ranked.query_ids, judged.found)
 
 
 def write_judged(path: str | Path, kept: JudgedFile) -> None:

@@ -22,7 +22,7 @@ from evaluate.ranked import ListBlock
 
 CUTOFFS = (10, 20, 50, 100, 200, 500, 1000)
 HIT_CUTOFFS = (1, 5, 10)
-NDCG_CUTOFF = 10
+NDCG_CUTOFFS = (5, 10)
 FLAG_BYTES = 1 << 23
 
 

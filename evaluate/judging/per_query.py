@@ -12,7 +12,7 @@ import numpy as np
 
 from evaluate.judging.metrics import (
     HIT_CUTOFFS,
-    NDCG_CUTOFF,
+    NDCG_CUTOFFS,
     Found,
     average_precisions,
     check_cutoffs,
@@ -48,7 +48,7 @@ class PerQuery:
 
     def metrics(self) -> dict[str, float | bool]:
         """Every metric over these queries by the name it has in metrics.json: recall@k, hit@k, median_rank,
-        median_rank_is_lower_bound, mrr, map, ndcg@10.
+        median_rank_is_lower_bound, mrr, map, ndcg@5, ndcg@10.
 
         The median rank has K + 1 stand for a query that finds nothing: a value above K - or half-way to one - is a lower bound, and
         median_rank_is_lower_bound is True where such a query is in the middle.
@@ -56,7 +56,7 @@ class PerQuery:
         means = dict(zip(self.names, self.values.mean(axis=0).tolist()))
         middle = int(np.partition(self.first, len(self.first) // 2)[len(self.first) // 2])
         ranks = {"median_rank": float(np.median(self.first)), "median_rank_is_lower_bound": middle > self.depth}
-        last = ("mrr", "map", f"ndcg@{NDCG_CUTOFF}")
+        last = ("mrr", "map", *(f"ndcg@{k}" for k in NDCG_CUTOFFS))
         return {name: value for name, value in means.items() if name not in last} | ranks | {name: means[name] for name in last}
 
 
@@ -64,14 +64,14 @@ def per_query(found: Found, docs: int, cutoffs: Sequence[int] | None = None) -> 
     """The metrics of every query that has relevant documents.
 
     Args:
-        docs: number of documents searched.
+        docs: number of documents that a list could hold.
         cutoffs: k of recall@k (`evaluate.judging.metrics.check_cutoffs`).
 
     Raises ValueError where the lists are shorter than a metric needs, and where no query has a relevant document.
     """
     columns = {f"recall@{k}": recalls(found, k) for k in check_cutoffs(cutoffs, docs, found.depth)}
     columns |= {f"hit@{k}": hits(found, k) for k in HIT_CUTOFFS}
-    columns |= {"mrr": reciprocal_ranks(found), "map": average_precisions(found), f"ndcg@{NDCG_CUTOFF}": ndcgs(found, NDCG_CUTOFF)}
+    columns |= {"mrr": reciprocal_ranks(found), "map": average_precisions(found)} | {f"ndcg@{k}": ndcgs(found, k) for k in NDCG_CUTOFFS}
     rows = np.flatnonzero(found.evaluated)
     values = np.empty((len(rows), len(columns)))
     for place, column in enumerate(columns.values()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-METRIC_LABELS = {"mrr": "MRR", "map": "mAP", "ndcg@10": "nDCG@10", "median_rank": "median rank"}
+METRIC_LABELS = {"mrr": "MRR", "map": "mAP", "ndcg@5": "nDCG@5", "ndcg@10": "nDCG@10", "median_rank": "median rank"}
 
 
 def metric_labels(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from launch import distributed
 from launch.files import whole_file
 from launch.logs import progress
 from models.encoders.model_folder import image_settings, quiet_transformers
+from pipeline.bad_items import USUAL, BadItemCount, BadItems
 from pipeline.bank.settings import BankSettings
 from pipeline.embed import ShardDealer
 from pipeline.featuring.preparation import FeaturePreparation
@@ -32,6 +33,7 @@ from pipeline.precision import autocast
 from pipeline.shards import ShardSet
 from pipeline.stream import EvaluationBatch, evaluation_batches
 from pipeline.system import Batch
+from pipeline.verification import verify
 
 
 class Captioner(nn.Module):
@@ -56,7 +58,7 @@ class Captioner(nn.Module):
                 model: Any = transformers.AutoModelForImageTextToText.from_pretrained(
                     path, local_files_only=True, trust_remote_code=False, dtype=torch.float32
                 )
-                self._tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+                self._tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
             except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
                 raise ValueError(f"--captions {path}: transformers finds no model there that writes texts of images: {error}") from error
         self.model = model
@@ -90,12 +92,16 @@ def caption_frames(
     precision: str,
     batch_size: int,
     workers: int,
+    bad_items: BadItems = USUAL,
 ) -> None:
     """Write the captions of all items of `domain` below `out`, a shard at a time; all ranks of a job call it together. What is there of the same
     `made_of` stays."""
     numbers = shards.of_domain(domain)
     files = {number: out / f"{shards.shards[number].name}.jsonl" for number in numbers}
     take = ShardDealer(f"{out.resolve()}:{made_of}", numbers, lambda number: _made_of(files[number]) == made_of)
+    if bad_items.verify:
+        verify(shards, numbers, made_of)
+    bad = BadItemCount(bad_items, f"{out.resolve()}:{made_of}", len(shards), where=str(shards.folder), listed=str(out))
     seen = FeatureSettings(vision=settings.captions, text=NO_MODEL, frames=settings.frames)
     pieces = evaluation_batches(shards, take, FeaturePreparation(seen, captioner.image_size), batch_size=batch_size, workers=workers)
     with progress(total=shards.counts.get(domain, 0) // distributed.world_size(), what=f"captions {shards.split}", unit="item") as bar:
@@ -103,6 +109,8 @@ def caption_frames(
             with whole_file(files[number]) as file:
                 file.write(json.dumps({"made_of": made_of}) + "\n")
                 for piece in own:
+                    if piece.failures:
+                        bad.add(len(piece.failures), piece.failures[0][1])
                     with autocast(precision, device):
                         for line in _lines(captioner, piece, device):
                             file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -69,7 +69,7 @@ class RetrievalTexts(Preparation):
 
     def collate(self, rows: list[dict[str, Any]]) -> Batch:
         if self._tokenizer is None:
-            self._tokenizer = transformers.AutoTokenizer.from_pretrained(self._settings.text, local_files_only=True)
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(self._settings.text, local_files_only=True, trust_remote_code=False)
         options = {"padding": "longest", "truncation": True, "max_length": self._settings.text_length, "return_tensors": "pt"}
         encoded = self._tokenizer([row["text"] for row in rows], **options)
         return {"ids": encoded["input_ids"], "mask": encoded["attention_mask"]}

@@ -43,5 +43,5 @@ def _check_one(sheet: Sheet, folder: Path) -> None:
     if not training.is_file():
         sheet.row("", "weights alone, as imported ones are: a run starts from it with --init, and does not go on from it")
         return
-    with sheet.noting(training, "a run cannot go on from it: remove this checkpoint and name an older one in checkpoints/latest"):
+    with sheet.noting(training, "a run cannot go on from it: remove this checkpoint, and it goes on from the newest whole one before it"):
         torch.load(training, map_location="cpu", weights_only=True)

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from evaluate.approximate.memory import in_words
 from launch.files import checksum
 from launch.logs import progress
 from pipeline.checkup.sheet import Sheet
 from pipeline.packing.finish import summary
+from pipeline.remote.address import is_remote
+from pipeline.remote.cache import Cache
+from pipeline.remote.ranges import range_in
 from pipeline.shards import MANIFEST, WORK_FOLDER, ShardSet, splits_of
 
 AGAIN = "pack it again"
 
 
 def check_shards(path: str | Path, quick: bool = False) -> list[Sheet]:
-    """A sheet for each split at `path`, which is one or the folder of several.
+    """A sheet for each split at `path`, which is one, the folder of several, or an address of these: shards come through the cache then.
 
     Args:
-        quick: no checksums; a shard that was changed without a change of size is not seen.
+        quick: no checksums; a shard that was changed without a change of size is not seen. Of what is elsewhere, indices alone are fetched.
     """
-    path = Path(path)
     sheet = Sheet(f"shards {path}")
+    if is_remote(path) or range_in(path):
+        found: dict[str, Path] = {}
+        with sheet.noting(path, AGAIN):
+            found = splits_of(path)
+        return [_check_split(folder, quick) for folder in found.values()] or [sheet]
+    path = Path(path)
     folders = [path] if _begun(path) else [folder for folder in sorted(path.glob("*/")) if _begun(folder)]
     if not folders:
         with sheet.noting(path, AGAIN):
@@ -43,6 +52,9 @@ def _check_split(folder: Path, quick: bool) -> Sheet:
         for number in progress(range(len(shards.shards)), what=f"shards {folder.name}", unit="shard"):
             _check_shard(sheet, shards, number, quick)
         _check_beside(sheet, shards)
+        if shards.cache_bytes is not None:
+            cache = Cache(shards.folder.parent.parent, shards.cache_bytes)
+            sheet.row("cache", f"{cache.root}: {in_words(cache.used())} of {in_words(cache.most)}")
     return sheet
 
 
@@ -53,6 +65,8 @@ def _check_shard(sheet: Sheet, shards: ShardSet, number: int, quick: bool) -> No
     with sheet.noting(tar.with_suffix(".index.npz"), AGAIN):
         shard = shards.shard(number)
     if shard is None:
+        return
+    if quick and shards.cache_bytes is not None:
         return
     with sheet.noting(tar, AGAIN):
         shard.read(0, 1)  # opens the tar, which is compared with its record

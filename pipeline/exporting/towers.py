@@ -41,7 +41,7 @@ def write_text(exports: Exports, folder: Path) -> float:
     """Write the text tower and its tokenizer, as `write_vision`."""
     text, draw = exports.text, Draw(exports.vision, exports.text, exports.lengths)
     _write_tower(text, folder)
-    transformers.AutoTokenizer.from_pretrained(exports.tokenizer, local_files_only=True).save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(exports.tokenizer, local_files_only=True, trust_remote_code=False).save_pretrained(folder)
     if text.pooling in POOLINGS:
         (folder / "1_Pooling").mkdir()
         write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": text.width, "pooling_mode": POOLINGS[text.pooling]})

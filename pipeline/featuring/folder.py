@@ -2,7 +2,7 @@
 
     FEATURES/<split>/video-000000.tar       <key>.json as it was, <key>.<feature>.npy
     FEATURES/<split>/failed.jsonl           items that could not be read: {"id", "domain", "shard", "reason"} a line
-    FEATURES/<split>/queries.jsonl, rejected.jsonl, ground_truth/, tokenizer/      as they were
+    FEATURES/<split>/queries.jsonl, rejected.jsonl, ground_truth/, pools/, tokenizer/, words.tsv      as they were
 
 It is a shard set like its input (`pipeline.shards`), with three more entries in the manifest: `failed`, their number; `features`, what made them,
 one entry a run of this stage; `feature_counts`, items by feature and domain.
@@ -25,8 +25,9 @@ from launch.files import read_json, whole_file, whole_path, write_json
 from pipeline.packing.tar import TarSample, is_whole, write_tar
 from pipeline.shards import FORMAT_VERSION, MANIFEST, WORK_FOLDER, Sample, Shard, ShardInfo, ShardSet
 from pipeline.stream import EvaluationBatch
+from pipeline.words import COUNTS_FILE
 
-COPIED = ("queries.jsonl", "rejected.jsonl", "ground_truth", "tokenizer")
+COPIED = ("queries.jsonl", "rejected.jsonl", "ground_truth", "pools", "tokenizer", COUNTS_FILE)
 STAGE = "features"
 
 Computed = tuple[EvaluationBatch, list[dict[str, np.ndarray]]]
@@ -91,6 +92,10 @@ class FeatureFolder:
         """True where shard `number` of the input has its features."""
         note = self._note(number)
         return note.is_file() and is_whole(self._tar(number), ShardInfo(**read_json(note)["info"]))
+
+    def failed_in(self, number: int) -> list[dict[str, str]]:
+        """What failed in shard `number`, which is complete."""
+        return read_json(self._note(number))["failed"]
 
     def write(self, number: int, pieces: Iterable[Computed]) -> None:
         """Write the shard of shard `number`: its records and features as they were, with those of `pieces`, which are all of its rows in order.

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from models.encoders import Encoder, TextEncoder, VisionEncoder, load_text, load_vision
 from pipeline.featuring.preparation import FeaturePreparation
@@ -146,5 +146,5 @@ def _weights_checksum(encoder: Encoder) -> str:
 
 
 def _vocabulary_checksum(folder: str) -> str:
-    vocabulary = AutoTokenizer.from_pretrained(folder, local_files_only=True).get_vocab()
+    vocabulary = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False).get_vocab()
     return hashlib.sha256("\n".join(f"{number} {token}" for token, number in sorted(vocabulary.items())).encode()).hexdigest()

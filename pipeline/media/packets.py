@@ -19,6 +19,12 @@ from av.video.stream import VideoStream
 
 from pipeline.media.source import Source, opened_by_ffmpeg
 
+_OPTIONS = {
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,mpeg,mpegts,asf,ogg,h264,hevc",
+    "protocol_whitelist": "file,subfile",
+}
+"""FFmpeg also knows formats that name other files or addresses (HLS, DASH, concat), whatever a file is called: a corpus shall not choose what is
+opened."""
 _TIMED_CONTAINERS = {"mp4", "matroska"}  # in FFmpeg's names of their families: "mov,mp4,m4a,3gp,3g2,mj2" and "matroska,webm"
 
 
@@ -53,7 +59,7 @@ def open_video(source: Source, name: str) -> Iterator[tuple[InputContainer, Vide
     cannot open it or there is no video stream (a cover picture beside sound is none).
     """
     try:
-        with av.open(opened_by_ffmpeg(source), mode="r", metadata_errors="replace") as container:
+        with av.open(opened_by_ffmpeg(source), mode="r", metadata_errors="replace", options=_OPTIONS) as container:
             stream = container.streams.best("video")
             if not isinstance(stream, VideoStream) or stream.disposition & Disposition.attached_pic:
                 kinds = ", ".join(stream.type for stream in container.streams) or "none"

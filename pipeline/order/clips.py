@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from launch.seeds import generator
-from pipeline.order.order import OWN_QUERY, Draw, Order
+from pipeline.order.order import OWN_QUERY, Draw, SidedOrder
 from pipeline.recipe import Stream
 from pipeline.shards import ShardSet
 
 DOMAIN = "video"
 
 
-class ClipOrder(Order):
+class ClipOrder(SidedOrder):
     """Batches of G items of domain video in random order; the last batch of an epoch is filled up from the next shuffle.
 
     Holds (shard, row), 16 bytes, for each clip.

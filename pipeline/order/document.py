@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from launch.seeds import generator
-from pipeline.order.order import OWN_QUERY, Draw, Order, shards_to_train_on
+from pipeline.order.order import OWN_QUERY, Draw, SidedOrder, shards_to_train_on
 from pipeline.recipe import Stream
 from pipeline.shards import ShardSet
 
 
-class DocumentOrder(Order):
+class DocumentOrder(SidedOrder):
     """One epoch is every document that has a query, once; the tail of each side is filled up from the side's next shuffle.
 
     Shards are shuffled, then documents within a window of `window_shards` shards: only the indexes of one window are in memory, and
@@ -29,11 +29,17 @@ class DocumentOrder(Order):
             self._members = {
                 domain: [n for n in used if shards.shards[n].domain == domain] for domain in sorted({shards.shards[n].domain for n in used})
             }
-        self._counts = {side: sum(shards.shards[n].with_queries for n in numbers) for side, numbers in self._members.items()}
+        self._sizes = {number: self._size_of(number) for number in used}
+        self._counts = {side: sum(self._sizes[n] for n in numbers) for side, numbers in self._members.items()}
 
     def batches_in(self, epoch: int) -> int:
         """Enough batches of each side to hold all of its documents; the same for every epoch."""
         return sum(-(-count // self._size) for count in self._counts.values())
+
+    def bytes_at_once(self, shards: ShardSet) -> int:
+        """Of one window of each side, at its largest."""
+        largest = (sorted((shards.shards[number].bytes for number in numbers), reverse=True)[: self._window] for numbers in self._members.values())
+        return sum(map(sum, largest))
 
     def _sides(self, epoch: int) -> list[str]:
         sides = [side for side, count in sorted(self._counts.items()) for _ in range(-(-count // self._size))]
@@ -46,19 +52,23 @@ class DocumentOrder(Order):
             order = generator(self._seed, "shards", epoch, side, shuffle).permutation(self._members[side])
             for first in range(0, len(order), self._window):
                 numbers = [int(number) for number in order[first : first + self._window]]
-                size = sum(self._shards.shards[number].with_queries for number in numbers)
+                size = sum(self._sizes[number] for number in numbers)
                 if skip >= size:
                     skip -= size
                     continue
                 window = np.concatenate([self._rows(number) for number in numbers])
                 for place in generator(self._seed, "rows", epoch, side, shuffle, first).permutation(size)[skip:]:
-                    yield Draw(int(window[place, 0]), int(window[place, 1]), OWN_QUERY)
+                    yield Draw(*window[place].tolist())
                 skip = 0
             shuffle += 1
 
+    def _size_of(self, number: int) -> int:
+        """How many rows `_rows` gives."""
+        return self._shards.shards[number].with_queries
+
     def _rows(self, number: int) -> np.ndarray:
-        """(shard, row) [n, 2] of the shard's documents that have a query."""
+        """(shard, row, query) [n, 3] of the shard's documents that have a query."""
         info = self._shards.shards[number]
         whole = info.with_queries == info.samples
         rows = np.arange(info.samples) if whole else np.flatnonzero(np.diff(self._shards.shard(number).query_offsets))
-        return np.stack([np.full(len(rows), number), rows], axis=1)
+        return np.stack([np.full(len(rows), number), rows, np.full(len(rows), OWN_QUERY)], axis=1)

@@ -30,15 +30,31 @@ class Order(ABC):
     def batches_in(self, epoch: int) -> int:
         """Number of batches of `epoch`."""
 
+    @abstractmethod
+    def batches(self, epoch: int, start: int = 0) -> Iterator[list[Draw]]:
+        """Batches `start`, `start` + 1, ... of `epoch`."""
+
+    def passes(self, epoch: int, start: int = 0) -> Iterator[tuple[int, list[Draw]]]:
+        """The same batches, each with what stands for the epoch where random choices are drawn for its documents."""
+        return ((epoch, draws) for draws in self.batches(epoch, start))
+
+    def bytes_at_once(self, shards: ShardSet) -> int:
+        """Bytes of the shards that batches near each other may read from: all of them, unless an order keeps to a few at a time."""
+        return sum(info.bytes for info in shards.shards if info.domain != "query")
+
+
+class SidedOrder(Order):
+    """An order whose batches each come from one of several sides, of `size` draws each."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
     def batches(self, epoch: int, start: int = 0) -> Iterator[list[Draw]]:
         """Batches `start`, `start` + 1, ... of `epoch`."""
         sides = self._sides(epoch)
         streams = {side: self._documents(epoch, side, skip=sides[:start].count(side) * self._size) for side in sorted(set(sides))}
         for side in sides[start:]:
             yield list(itertools.islice(streams[side], self._size))
-
-    def __init__(self, size: int) -> None:
-        self._size = size
 
     @abstractmethod
     def _sides(self, epoch: int) -> list[str]:

@@ -9,13 +9,13 @@ import numpy as np
 
 from launch.seeds import generator
 from pipeline.item import CLIPS
-from pipeline.order.order import Draw, Order
+from pipeline.order.order import Draw, SidedOrder
 from pipeline.order.published import entries_by_query
 from pipeline.recipe import Stream
 from pipeline.shards import ShardSet
 
 
-class PairOrder(Order):
+class PairOrder(SidedOrder):
     """Batches of G pairs as 2G draws: clip, its good, clip, its good, ... Both draws of a pair carry the query that they share.
 
     A clip belongs to the goods that it shares a query with. An epoch is every clip that has such a good, once, in random order; its query is
@@ -27,19 +27,23 @@ class PairOrder(Order):
         ValueError: no clip shares a query with a good.
     """
 
+    first_domains: tuple[str, ...] = CLIPS
+    second_domain = "goods"
+    without_pairs = (
+        "no clip shares a query with a good, so there are no pairs to train on; --stream.policy pairs needs a corpus whose clips and goods have "
+        "queries in common"
+    )
+
     def __init__(self, shards: ShardSet, settings: Stream, seed: int) -> None:
         super().__init__(2 * settings.batch_size)
         self._seed = seed
         entries = entries_by_query(shards)
-        self._goods = entries.get("goods", np.empty(0, dtype=next(iter(entries.values())).dtype))
-        clips = np.concatenate([entries[domain] for domain in CLIPS if domain in entries] or [self._goods[:0]])
+        self._goods = entries.get(self.second_domain, np.empty(0, dtype=next(iter(entries.values())).dtype))
+        clips = np.concatenate([entries[domain] for domain in self.first_domains if domain in entries] or [self._goods[:0]])
         first, last = (np.searchsorted(self._goods["query"], clips["query"], side=side) for side in ("left", "right"))
         paired = last > first
         if not paired.any():
-            raise ValueError(
-                f"{shards.folder}: no clip shares a query with a good, so there are no pairs to train on; --stream.policy pairs needs a corpus "
-                "whose clips and goods have queries in common"
-            )
+            raise ValueError(f"{shards.folder}: {self.without_pairs}")
         order = np.lexsort((clips["query"][paired], clips["row"][paired], clips["shard"][paired]))
         self._clips, self._first, self._last = clips[paired][order], first[paired][order], last[paired][order]
         places = np.stack([self._clips["shard"], self._clips["row"]])

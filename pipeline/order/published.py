@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from launch.seeds import generator
-from pipeline.order.order import Draw, Order, shards_to_train_on
+from pipeline.order.order import Draw, SidedOrder, shards_to_train_on
 from pipeline.recipe import Stream
 from pipeline.shards import ShardSet
 
@@ -31,7 +31,7 @@ def entries_by_query(shards: ShardSet) -> dict[str, np.ndarray]:
     return {domain: np.sort(np.concatenate(found), order=["query", "shard", "row"]) for domain, found in sorted(entries.items())}
 
 
-class PublishedOrder(Order):
+class PublishedOrder(SidedOrder):
     """QCD as released: one epoch is every query once; a side is drawn at even chance where the query has both, then one document of it.
 
     Holds one (query, shard, row) entry, 16 bytes, for each query of each document. The tail of a side is filled up from the next shuffle.

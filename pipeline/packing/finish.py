@@ -16,11 +16,13 @@ from typing import Any
 
 from launch.files import whole_file, write_json
 from launch.logs import say
+from pipeline.concepts.counts import count_concepts
 from pipeline.packing.listing import Listing
 from pipeline.packing.vocabulary import train_vocabulary
-from pipeline.packing.writer import read_note
+from pipeline.packing.writer import is_noted, read_note
 from pipeline.shards import FORMAT_VERSION, MANIFEST, WORK_FOLDER, Shard, ShardInfo
 from pipeline.sources import GALLERIES, TASKS, Rejected
+from pipeline.words import write_word_counts
 
 MOST_TEXTS = 1_000_000
 """Texts that a vocabulary is trained on, at most: every n-th query and sample."""
@@ -44,17 +46,24 @@ def finish(folder: Path, split: str, source: str, listing: Listing, inputs: dict
 
     Raises ValueError where every item was rejected.
     """
-    outcome = _write_rejected(folder, split, listing, list_rejected)
+    outcome = write_rejected(folder, split, listing, list_rejected)
     if not outcome.shards:
-        example = f"; the first: {_shown(outcome.example)}" if outcome.example else ""
+        example = f"; the first: {shown(outcome.example)}" if outcome.example else ""
         raise ValueError(f"{folder}: nothing to pack, {outcome.rejected} of {outcome.rejected} items were rejected (see rejected.jsonl){example}")
     queries = _write_queries(folder, split, listing)
     kinds = _write_ground_truth(folder, split, listing)
+    for task in TASKS:
+        _write_pairs(folder / "pools" / f"{task}.tsv", listing.pools(split, task))
     typed = 0 if listing.queries_are_links() else queries
     entries = train_vocabulary(lambda: _texts(folder, outcome.shards, typed), vocab_size, folder / "tokenizer") if vocab_size else 0
+    if vocab_size:
+        write_word_counts(_texts(folder, outcome.shards, typed, all_queries=True), folder)
     counts: Counter[str] = Counter()
     for info in outcome.shards:
         counts[info.domain] += info.samples
+    if vocab_size and counts["text"]:
+        captions = tuple(info for info in outcome.shards if info.domain == "text")
+        count_concepts(lambda: _texts(folder, captions, 0)).save(folder)
     manifest = {
         "format_version": FORMAT_VERSION,
         "source": source,
@@ -71,9 +80,9 @@ def finish(folder: Path, split: str, source: str, listing: Listing, inputs: dict
     shutil.rmtree(folder / WORK_FOLDER)
     say(f"{folder}: {summary(manifest)}")
     if outcome.example:
-        say(f"{folder}: {outcome.rejected} rejected, listed in rejected.jsonl; the first: {_shown(outcome.example)}")
+        say(f"{folder}: {outcome.rejected} rejected, listed in rejected.jsonl; the first: {shown(outcome.example)}")
     missing = [domain for domain in GALLERIES if not counts[domain]]
-    if len(missing) > 1:
+    if len(missing) > 1 and not (counts["image"] and counts["text"]):
         say(f"{folder}: no items of domain {' or '.join(missing)}; training needs goods and video, searching one domain with another needs two")
 
 
@@ -84,19 +93,22 @@ def summary(manifest: dict[str, Any]) -> str:
     return f"{counts}, {queries:,} queries in {len(manifest['shards']):,} shards"
 
 
-def _shown(rejected: Rejected | None) -> str:
-    assert rejected is not None
+def shown(rejected: Rejected) -> str:
+    """What was rejected and why, in a line."""
     text = f"{rejected.domain} {rejected.id!r}, {rejected.file}: {rejected.reason}" if rejected.id else f"{rejected.file}: {rejected.reason}"
     return text if len(text) <= 300 else text[:300] + "…"
 
 
-def _write_rejected(folder: Path, split: str, listing: Listing, list_rejected: bool) -> Outcome:
+def write_rejected(folder: Path, split: str, listing: Listing, list_rejected: bool) -> Outcome:
+    """Write rejected.jsonl of the shards that are complete; `list_rejected` as in `finish`."""
     shards: list[ShardInfo] = []
 
     def all_rejected() -> Iterator[Rejected]:
         if list_rejected:
             yield from listing.rejected()
         for listed in listing.shards(split):
+            if not is_noted(folder, listed.name):
+                continue
             note = read_note(folder, listed.name)
             if note.info.samples:
                 shards.append(note.info)
@@ -136,6 +148,14 @@ def _write_ground_truth(folder: Path, split: str, listing: Listing) -> dict[str,
     return kinds
 
 
+def _write_pairs(path: Path, lists: Iterator[tuple[str, list[str]]]) -> None:
+    """Write `id TAB ids` lines, where there are any."""
+    first = next(lists, None)
+    if first is not None:
+        with whole_file(path) as file:
+            file.writelines(f"{query}\t{','.join(documents)}\n" for query, documents in itertools.chain([first], lists))
+
+
 def _rejected_items(folder: Path, split: str, listing: Listing) -> sqlite3.Connection:
     """The items that the packing processes rejected, in a temporary file, so that memory stays flat."""
     database = sqlite3.connect("")
@@ -150,11 +170,12 @@ def _holds(rejected: sqlite3.Connection, domain: str, id: str) -> bool:
     return rejected.execute("SELECT 1 FROM rejected WHERE domain = ? AND id = ?", (domain, id)).fetchone() is not None
 
 
-def _texts(folder: Path, shards: Sequence[ShardInfo], queries: int) -> Iterator[str]:
-    """Words to train a vocabulary on: every n-th of the first `queries` and the words of every n-th sample, `MOST_TEXTS` at most."""
+def _texts(folder: Path, shards: Sequence[ShardInfo], queries: int, all_queries: bool = False) -> Iterator[str]:
+    """Words to train a vocabulary on: every n-th of the first `queries`, or all of those, and the words of every n-th sample; n is so large that
+    `MOST_TEXTS` would do."""
     step = -(-(queries + sum(info.samples for info in shards)) // MOST_TEXTS)
     with open(folder / "queries.jsonl", encoding="utf-8") as lines:
-        for line in itertools.islice(lines, 0, queries, step):
+        for line in itertools.islice(lines, 0, queries, 1 if all_queries else step):
             yield json.loads(line)["words"]
     for info in shards:
         shard = Shard(folder / f"{info.name}.tar", info)

@@ -12,7 +12,7 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from launch.files import whole_path
 from launch.logs import progress
 from pipeline.item import Query
 from pipeline.packing.holdout import hold_out
-from pipeline.packing.queries import place_queries
+from pipeline.packing.pools import pools_of, write_pools
+from pipeline.packing.queries import LONGEST_ID, place_queries
 from pipeline.packing.truth import write_query_truth, write_shared_truth, write_truth
-from pipeline.sources import UNNUMBERED, BadItem, Entry, Rejected, Source, queries_are_links
+from pipeline.sources import UNNUMBERED, BadItem, Entry, Rejected, Source, keeps_order, queries_are_links
 
 FEWEST_SAMPLES = 64
 SHARDS_WANTED = 16
@@ -46,6 +47,7 @@ CREATE TABLE numbers (split TEXT, query INTEGER, number INTEGER, PRIMARY KEY (sp
 CREATE TABLE truth_queries (number INTEGER PRIMARY KEY, split TEXT, task TEXT, id TEXT, UNIQUE (split, task, id));
 CREATE TABLE truth (query INTEGER, document TEXT, number INTEGER, PRIMARY KEY (query, document)) WITHOUT ROWID;
 CREATE TABLE truth_kinds (split TEXT, task TEXT, kind TEXT, PRIMARY KEY (split, task));
+CREATE TABLE pools (number INTEGER PRIMARY KEY, split TEXT, task TEXT, query TEXT, document TEXT);
 """
 
 
@@ -79,10 +81,11 @@ def write_listing(path: Path, source: Source, split: str, *, shard_samples: int,
         for entry in progress(source.entries(split), what=f"list {split}", unit="line"):
             rejected = entry if isinstance(entry, Rejected) else _add(database, entry)
             if rejected and stop_at_bad:
-                raise ValueError(f"{source.root / rejected.file}: {rejected.reason} (--on_bad_item list goes on and lists it in rejected.jsonl)")
+                raise ValueError(f"{source.root / rejected.file}: {rejected.reason} (--on_bad_item skip goes on and lists it in rejected.jsonl)")
             if rejected:
                 database.execute("INSERT INTO rejected VALUES (NULL, ?, ?, ?, ?)", (rejected.id, rejected.domain, rejected.file, rejected.reason))
-        _place(database, split)
+        _place(database, split, by_hash=split == "train" and not keeps_order(source))
+        write_pools(database, split, source)
         write_truth(database, split, source.ground_truth(split))
         if source.derives_ground_truth(split):
             write_shared_truth(database, split)
@@ -163,6 +166,10 @@ class Listing:
             (split, task),
         )
 
+    def pools(self, split: str, task: str) -> Iterator[tuple[str, list[str]]]:
+        """(query id, ids of its candidates) of the task; none where the corpus names no candidates."""
+        return pools_of(self._database, split, task)
+
     def close(self) -> None:
         """Let go of the file."""
         self._database.close()
@@ -183,6 +190,11 @@ def order_key(domain: str, id: str) -> int:
 
 def _add(database: sqlite3.Connection, entry: Entry) -> Rejected | None:
     """Put an entry into the tables, merged with what is there of the same item; the reason where that cannot be."""
+    size = len(entry.id.encode())
+    if size > LONGEST_ID:
+        return _refused(
+            replace(entry, id=f"{entry.id[:40]}…"), f"id of {size:,} bytes, {LONGEST_ID} at most: dumps give every id the room of the longest"
+        )
     same: tuple[Any, ...] | None = None
     known = "SELECT number, role, labels, payload, file, line FROM items WHERE domain = ? AND id = ?"
     for row in database.execute(known, (entry.domain, entry.id)).fetchall():
@@ -233,10 +245,10 @@ def _query_number(database: sqlite3.Connection, query: Query) -> int:
     return known[0]
 
 
-def _place(database: sqlite3.Connection, split: str) -> None:
-    """Give every item its place: by hash in a train split, where roles mean nothing; elsewhere in the order of the files."""
+def _place(database: sqlite3.Connection, split: str, by_hash: bool) -> None:
+    """Give every item its place: by hash, or in the order of the files. In a train split roles mean nothing."""
     database.create_function("order_key", 2, order_key, deterministic=True)
-    role, key = ("'both'", "order_key(domain, id)") if split == "train" else ("role", "number")
+    role, key = "'both'" if split == "train" else "role", "order_key(domain, id)" if by_hash else "number"
     database.execute(f"INSERT INTO places SELECT ?, domain, {role}, {key}, number FROM items", (split,))
 
 

@@ -13,7 +13,6 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -21,6 +20,7 @@ from PIL import Image, ImageOps
 from pipeline.item import Item
 from pipeline.media.check import check_video
 from pipeline.media.images import check_image, decode_image
+from pipeline.npy import read_numbers
 from pipeline.sources import BadItem, read_bytes
 
 JPEG_QUALITY = 95
@@ -46,7 +46,7 @@ def members_of(item: Item, root: Path, resize_short_side: int | None) -> list[tu
         resize_short_side: images whose shorter side has more pixels than this are made that small; None keeps all.
 
     Raises:
-        BadItem: a file is missing or cannot be decoded.
+        BadItem: a file is missing or cannot be decoded, or a feature has numbers that are not finite.
     """
     return [("json", _record(item)), *_media(item, root, resize_short_side), *_features(item, root)]
 
@@ -117,16 +117,14 @@ def _features(item: Item, root: Path) -> Iterator[tuple[str, bytes]]:
         else:
             encoded = io.BytesIO()
             np.save(encoded, np.asarray(value), allow_pickle=False)
-            yield f"{feature}.npy", encoded.getvalue()
+            yield f"{feature}.npy", _checked_array(encoded.getvalue(), "", f"feature {feature}: ")
 
 
-def _checked_array(data: bytes, name: str) -> bytes:
+def _checked_array(data: bytes, name: str, which: str = "") -> bytes:
     try:
-        array: Any = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise BadItem(name, f"not a .npy array: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise BadItem(name, "not a .npy array but an archive of several")
+        read_numbers(data)
+    except ValueError as error:
+        raise BadItem(name, f"{which}{error}") from error
     return data
 
 

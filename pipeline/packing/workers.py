@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -15,7 +15,7 @@ from multiprocessing.connection import wait as wait_for
 
 from launch.logs import progress
 from pipeline.packing.listing import Listing
-from pipeline.packing.writer import Job, write_shard
+from pipeline.packing.writer import Job, Written, write_shard
 
 ITEMS_WORTH_A_PROCESS = 200
 """A process takes a few seconds to start; with fewer items than this for it, that time is not won back."""
@@ -27,8 +27,8 @@ def default_workers() -> int:
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
-def write_shards(job: Job, take: Callable[[], int], *, shards: int, items: int, workers: int) -> None:
-    """Write shards until `take` has given out all numbers below `shards`.
+def write_shards(job: Job, take: Callable[[], int], *, shards: int, items: int, workers: int) -> Generator[Written]:
+    """Write shards until `take` has given out all numbers below `shards`, and give what each came to.
 
     Args:
         take: gives the next number that nobody has had, here or on another rank.
@@ -44,11 +44,13 @@ def write_shards(job: Job, take: Callable[[], int], *, shards: int, items: int, 
         if workers <= 1:
             with closing(Listing(job.listing)) as listing:
                 while (number := take()) < shards:
-                    bar.update(write_shard(job, listing, number))
+                    written = write_shard(job, listing, number)
+                    bar.update(written.items)
+                    yield written
             return
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(job,)) as pool:
             try:
-                pending: set[Future[int]] = set()
+                pending: set[Future[Written]] = set()
                 more = True
                 while more or pending:
                     while more and len(pending) < workers:
@@ -56,9 +58,10 @@ def write_shards(job: Job, take: Callable[[], int], *, shards: int, items: int, 
                         more = number < shards
                         if more:
                             pending.add(pool.submit(_write, number))
-                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        bar.update(future.result())
+                    finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        bar.update(future.result().items)
+                        yield future.result()
             except BrokenProcessPool as error:
                 advice = "run pack again, it goes on; fewer --workers need less memory"
                 raise OSError(f"{job.folder}: a packing process died (killed, or out of memory?); {advice}") from error
@@ -85,5 +88,5 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _write(number: int) -> int:
+def _write(number: int) -> Written:
     return write_shard(_job, _listing, number)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import html
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -26,7 +27,7 @@ GALLERIES: tuple[str, ...] = ("goods", "video", "live")
 
 TASKS: dict[str, tuple[str, str]] = {
     f"{asking}2{answering}": (asking, answering) for asking in ("video", "goods", "live", "query") for answering in GALLERIES if asking != answering
-}
+} | {"image2text": ("image", "text"), "text2image": ("text", "image")}
 """Retrieval task -> (domain searched with, domain searched among)."""
 
 READERS: dict[str, str] = {
@@ -35,6 +36,8 @@ READERS: dict[str, str] = {
     "mvs": "pipeline.sources.mvs:MVS",
     "microlens": "pipeline.sources.microlens:MicroLens",
     "nus": "pipeline.sources.nus:NUS",
+    "scan": "pipeline.sources.scan:Scan",
+    "kddcup": "pipeline.sources.kddcup:KDDCup",
 }
 """Name of a source -> where its reader is. The order is that in which layouts are tried."""
 
@@ -87,7 +90,7 @@ class Entry:
 class Source(Protocol):
     """What a reader of a corpus offers. It is pickled into the packing processes, so it holds little more than the root.
 
-    A reader may also have `queries_are_links = True` (see `queries_are_links`).
+    A reader may also have `queries_are_links = True`, `keeps_order = True` and a method `pools` (see the functions of these names below).
     """
 
     name: str
@@ -130,6 +133,17 @@ def queries_are_links(source: Source) -> bool:
     """True where the corpus' queries say only what belongs together and are nothing that people type: then packing makes no items of them to
     search with, and no vocabulary."""
     return getattr(source, "queries_are_links", False)
+
+
+def keeps_order(source: Source) -> bool:
+    """True where items of a train split are packed in the order of the corpus' file: each shard is then a range of its bytes, read once from front
+    to back. Otherwise they are dealt by a hash, so that neighbours in a shard are unrelated."""
+    return getattr(source, "keeps_order", False)
+
+
+def pools_of_source(source: Source, split: str) -> dict[str, Iterator[tuple[str, str]]]:
+    """For each of `TASKS` for which the corpus names candidates, the only documents that a query is to be ranked with: (query id, document id)."""
+    return source.pools(split) if hasattr(source, "pools") else {}
 
 
 def readers() -> dict[str, type[Source]]:
@@ -177,10 +191,16 @@ _A_FILES_FAULT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno
 
 
 def read_bytes(root: Path, name: str) -> bytes:
-    """The bytes of the file `name` below `root`. Raises BadItem where the file is at fault (missing, a folder, not readable);
-    a fault of the machine (a disk that fails, too many open files) stays the OSError that it is."""
+    """The bytes of the file `name` below `root`; links are followed, since media often lie on another disk.
+
+    Raises BadItem where the file is at fault (missing, a folder, not readable, no file but a pipe or a device, which might never end); a fault of the
+    machine (a disk that fails, too many open files) stays the OSError that it is.
+    """
     try:
-        return (root / name).read_bytes()
+        path = root / name
+        if not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+            raise BadItem(name, "no file but a pipe, a socket or a device")
+        return path.read_bytes()
     except OSError as error:
         if error.errno not in _A_FILES_FAULT:
             raise

@@ -14,12 +14,13 @@ import yaml
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 SRUN = """#!/usr/bin/env bash
-# Two nodes, one after the other; TERM reaches what runs on them, as Slurm forwards it.
+# Two nodes, one after the other. As the real one it passes USR1 on, and kills its tasks at once when it gets TERM.
 shift  # --kill-on-bad-exit=1
 for SLURM_NODEID in 0 1; do
   export SLURM_NODEID
   "$@" &
-  trap 'kill -TERM '$! TERM
+  trap 'kill -USR1 '$! USR1
+  trap 'kill -KILL '$! TERM
   wait $! || { wait $!; exit $?; }
 done
 """
@@ -29,7 +30,7 @@ case $1 in show) printf 'node7\\nnode8\\n' ;; *) echo "$*" >>"$SEEN" ;; esac
 TRAIN = """
 echo "rank $NODE_RANK of $NNODES at $MASTER_ADDR:$MASTER_PORT: $*" >>"$SEEN"
 if [[ -n ${LONG:-} ]]; then
-  trap 'echo checkpoint >>"$SEEN"; exit 75' TERM
+  trap 'echo checkpoint >>"$SEEN"; exit "${AT_USR1:-75}"' USR1
   while true; do sleep 0.05; done
 fi
 exit "${STATUS:-0}"
@@ -91,8 +92,29 @@ def test_near_the_time_limit_the_training_stops_with_a_checkpoint_and_the_job_is
     time.sleep(0.3)
     job.send_signal(signal.SIGUSR1)
 
-    assert job.wait(timeout=30) != 0
+    assert job.wait(timeout=30) == 75
     assert seen.read_text().splitlines()[1:] == ["checkpoint", "requeue 1234567"]
+
+
+def test_a_training_that_was_asked_to_stop_by_somebody_else_is_requeued_too(cluster):
+    start, seen = cluster
+
+    job = start(STATUS="75")
+
+    assert job.wait(timeout=30) == 75
+    assert seen.read_text().splitlines()[-1] == "requeue 1234567"
+
+
+def test_a_training_that_ends_well_although_the_time_limit_is_near_is_not_requeued(cluster):
+    start, seen = cluster
+
+    job = start(LONG="yes", AT_USR1="0")
+    wait_for(lambda: seen.exists())
+    time.sleep(0.3)
+    job.send_signal(signal.SIGUSR1)
+
+    assert job.wait(timeout=30) == 0
+    assert "requeue" not in seen.read_text()
 
 
 def wait_for(condition, seconds: float = 20.0) -> None:

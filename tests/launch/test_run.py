@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 STAGE = """
-import argparse, json, os, sys
+import argparse, json, os, signal, sys
 from pathlib import Path
 import launch.files
 
@@ -30,6 +32,10 @@ names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "OMP_NUM_THREADS")
 seen = {name: os.environ.get(name) for name in names} | {"cwd": os.getcwd(), "floor": launch.files.__file__}
 Path(arguments.out).mkdir(exist_ok=True)
 Path(arguments.out, f"rank{os.environ.get('RANK', '')}.json").write_text(json.dumps(seen))
+if "WAIT" in os.environ:
+    signal.signal(signal.SIGTERM, lambda *_: (Path(arguments.out, f"asked{os.environ['RANK']}").touch(), sys.exit(75)))
+    Path(arguments.out, f"waits{os.environ['RANK']}").touch()
+    signal.pause()
 """
 
 
@@ -107,6 +113,21 @@ def test_several_processes_come_from_torchrun_after_one_look_at_the_flags(caller
     cores = len(os.sched_getaffinity(0))
     assert {process["OMP_NUM_THREADS"] for process in seen} == {str(max(1, cores // 2))}
     assert caller.calls() == ["check", "run", "run"]
+
+
+def test_several_processes_that_get_usr1_are_asked_to_stop_and_the_exit_code_says_try_again(caller):
+    process = caller.start(*GOOD, NPROC_PER_NODE="2", WAIT="yes")
+    end, waiting = time.monotonic() + 120, [caller.folder / f"run/waits{rank}" for rank in range(2)]
+    while not all(path.exists() for path in waiting):
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.05)
+
+    process.send_signal(signal.SIGUSR1)
+
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 75, said
+    assert all((caller.folder / f"run/asked{rank}").exists() for rank in range(2))
+    assert "Traceback" not in said
 
 
 def test_two_nodes_meet_at_the_first(caller, unused_port):

@@ -203,6 +203,23 @@ def test_a_shard_that_is_gone_is_left_out_item_by_item_and_a_split_of_such_shard
         run(made, tmp_path / "none", data=tmp_path / "train")
 
 
+def test_too_many_items_that_cannot_be_read_stop_the_stage_which_goes_on_where_more_are_allowed(made, tmp_path):
+    shutil.copytree(made.shards / "train", tmp_path / "train")
+    damaged = sorted((tmp_path / "train").glob("video-*.tar"))
+    for tar in damaged[:2]:
+        data = tar.read_bytes()
+        tar.write_bytes(data.replace(b"\xff\xd8\xff", b"bad", 3))  # the frames of the first clip
+
+    for _ in range(2):  # the second time the first of the two shards is complete, and what failed in it counts
+        with pytest.raises(ValueError, match=r"train: 2 of 12 items are bad, --max_bad_items 1 allows 1; one of them: .*not a JPEG.*failed\.jsonl"):
+            run(made, tmp_path / "out", "--max_bad_items", "1", data=tmp_path / "train")
+        assert (tmp_path / "out/train/video-000000.tar").is_file() and not (tmp_path / "out/train/video-000001.tar").exists()
+    with pytest.raises(ValueError, match=r"not a JPEG.* \(--on_bad_item skip goes on without such items"):
+        run(made, tmp_path / "stopped", "--on_bad_item", "stop", data=tmp_path / "train")
+
+    assert run(made, tmp_path / "out", "--max_bad_items", "2", data=tmp_path / "train").manifest["failed"] == 2
+
+
 def test_a_corpus_is_packed_first_and_its_held_out_clips_come_with_it(made, tmp_path):
     flags = ["--packing.holdout_videos", "2", "--packing.shard_samples", "3", "--packing.vocab_size", "0"]
 

@@ -48,9 +48,9 @@ def test_the_first_bad_item_stops_packing_where_that_is_asked_for(tmp_path: Path
     unread = write_catalog(tmp_path / "a", [{"id": "g1", "domain": "goods", "images": ["gone.jpg"]}])
     unlisted = write_catalog(tmp_path / "b", [{"id": "g1", "domain": "goods", "images": "gone.jpg"}])
 
-    with pytest.raises(ValueError, match=r"a/gone\.jpg: missing file \(item 'g1'; --on_bad_item list goes on without it\)"):
+    with pytest.raises(ValueError, match=r"a/gone\.jpg: missing file \(item 'g1'; --on_bad_item skip goes on without it\)"):
         pack(unread, tmp_path / "out", workers=1, on_bad_item="stop")
-    with pytest.raises(ValueError, match=r'b/catalog\.jsonl: line 1: field images is "gone\.jpg"; wanted a list of paths \(--on_bad_item list'):
+    with pytest.raises(ValueError, match=r'b/catalog\.jsonl: line 1: field images is "gone\.jpg"; wanted a list of paths \(--on_bad_item skip'):
         pack(unlisted, tmp_path / "out-b", workers=1, on_bad_item="stop")
 
 

@@ -296,6 +296,7 @@ def test_a_file_cut_short_anywhere_is_refused_before_anything_is_given(tmp_path:
         pickle.dumps([np.arange(3.0)]).replace(b"K\x03\x85", b"J\xff\xff\xff\x7f\x85"),
         pickle.dumps([torch.arange(3.0)]).replace(b"K\x03\x85", b"J\xff\xff\xff\x7f\x85"),
     ],
+    ids=["bytes", "bytes8", "bytes8 of 4 EiB", "text", "text8", "long", "bytearray", "array", "tensor"],
 )
 def test_a_length_beyond_the_file_takes_no_memory(tmp_path: Path, data: bytes) -> None:
     path = saved(tmp_path, data)

@@ -28,7 +28,7 @@ class NeighbourPreparation(Preparation):
 
         vision, words                       float32 [B, T, C], [B, L, D], zeros where a clip lacks a frame or the modality
         has_vision, has_words               bool [B, T], [B, L]
-        popularity                          float32 [B], nan where it is not known (in evaluation)
+        popularity                          float32 [B], nan where it is not known (in evaluation, and of a clip that could not be read)
 
     and with neighbours, of which a clip may have fewer than k,
 
@@ -62,6 +62,10 @@ class NeighbourPreparation(Preparation):
             row["neighbours"] = lists.of(sample)[: self._neighbours]
             row["near"] = [self._near_features(lists.sample(one)) for one in row["neighbours"]]
         return row
+
+    def absent(self, domain: str) -> dict[str, Any]:
+        """A clip without features, neighbours and popularity."""
+        return {"features": dict.fromkeys(self._widths), "popularity": np.nan, "neighbours": [], "near": []}
 
     def _features(self, sample: Sample) -> Features:
         found: Features = {}
@@ -104,6 +108,8 @@ class NeighbourPreparation(Preparation):
         present = torch.zeros(len(rows), k, dtype=torch.bool)
         for place, row in enumerate(rows):
             found = row["neighbours"]
+            if not len(found):
+                continue
             similarity[place, : len(found)] = torch.from_numpy(found["similarity"].copy())
             labels[place, : len(found)] = torch.from_numpy(found["label"].copy())
             present[place, : len(found)] = True

@@ -10,6 +10,7 @@ from launch.distributed import broadcast_object
 from launch.logs import is_main
 from pipeline.feature_member import feature_width
 from pipeline.popularity import popularity_of
+from pipeline.readable import readable_samples
 from pipeline.shards import Sample, ShardSet
 
 MODALITIES = ("vision", "words")
@@ -52,6 +53,5 @@ def _read(shards: ShardSet) -> Sizes:
     widths = {modality: feature_width(shards, DOMAIN, modality) for modality in MODALITIES}
     if not any(widths.values()):
         raise ValueError(f"{shards.folder}: no {DOMAIN} item has vision.npy or words.npy; {REMEDY}")
-    opened = [shards.shard(number) for number in shards.of_domain(DOMAIN)]
-    values = [known_popularity(shard.sample(row)) for shard in opened for row in range(len(shard))]
+    values = [known_popularity(sample) for sample in readable_samples(shards, [DOMAIN])]
     return Sizes(**widths, mean=math.fsum(values) / len(values))

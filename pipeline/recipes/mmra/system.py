@@ -19,6 +19,7 @@ from torch.nn.functional import dropout, mse_loss
 from models.fusion.neighbours import Neighbours
 from models.popularity import PopularityNetwork
 from pipeline.bank.lists import NeighbourLists
+from pipeline.pairs import row_weights
 from pipeline.recipes.mmra.preparation import NeighbourPreparation
 from pipeline.recipes.mmra.settings import MMRASettings
 from pipeline.recipes.mmra.sizes import DOMAIN, MODALITIES, Sizes
@@ -69,8 +70,10 @@ class MMRA(System):
         return {"prediction": self.predict(batch)}
 
     def losses(self, rows: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        """The squared error, a mean over this rank's clips (DDP averages what every rank returns)."""
-        return {"squared_error": mse_loss(rows["prediction"], batch["popularity"])}
+        """The squared error, a mean over the clips of all ranks whose popularity is known (DDP averages what every rank returns)."""
+        known = ~batch["popularity"].isnan()
+        error = mse_loss(rows["prediction"].float(), batch["popularity"].nan_to_num(0.0), reduction="none")
+        return {"squared_error": (error * row_weights(known)).sum()}
 
     def predict(self, batch: Batch) -> Tensor:
         own = (self._seen(batch, "vision"), batch.get("has_vision"), self._seen(batch, "words"), batch.get("has_words"))

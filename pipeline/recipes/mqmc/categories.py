@@ -9,6 +9,7 @@ from typing import Any
 
 from launch.distributed import broadcast_object
 from launch.logs import is_main
+from pipeline.readable import readable_samples
 from pipeline.shards import ShardSet
 
 Names = tuple[str, ...]
@@ -75,18 +76,15 @@ def _read(shards: ShardSet) -> Categories:
     upper_of: dict[int, int] = {}
     paths: set[Names] = set()
     numbered: bool | None = None
-    for number in shards.of_domain("goods"):
-        shard = shards.shard(number)
-        for row in range(len(shard)):
-            sample = shard.sample(row)
-            labels = sample.record["labels"]
-            numbered = "category_ids" in labels if numbered is None else numbered
-            if not numbered:
-                paths.add(_path(labels, sample.name))
-                continue
-            upper, middle = _numbers(labels, sample.name)
-            if upper_of.setdefault(middle, upper) != upper:
-                raise ValueError(f"{sample.name}: middle category {middle} belongs to {upper} here and to {upper_of[middle]} elsewhere; it needs one")
+    for sample in readable_samples(shards, ["goods"]):
+        labels = sample.record["labels"]
+        numbered = "category_ids" in labels if numbered is None else numbered
+        if not numbered:
+            paths.add(_path(labels, sample.name))
+            continue
+        upper, middle = _numbers(labels, sample.name)
+        if upper_of.setdefault(middle, upper) != upper:
+            raise ValueError(f"{sample.name}: middle category {middle} belongs to {upper} here and to {upper_of[middle]} elsewhere; it needs one")
     if numbered:
         return Categories(tuple(upper_of.get(middle, -1) for middle in range(max(upper_of) + 1)))
     names = tuple(sorted(paths))

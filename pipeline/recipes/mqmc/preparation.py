@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.item import CLIPS, Query
+from pipeline.item import CLIPS, NO_QUERY, Query
 from pipeline.recipes.mqmc.categories import Categories
 from pipeline.recipes.mqmc.sizes import MODALITIES, REMEDY, Sizes, read_feature, side_of
 from pipeline.shards import Sample
@@ -30,6 +30,8 @@ class PairPreparation(Preparation):
         sizes: C of each side's modalities. A modality of width 0 is not read.
         categories: number those of goods.
         scale: give each feature vector the length sqrt(C); one of zeros stays.
+
+    A pair of which one could not be read has neither: both sides lack all modalities, `middle` is 0 and `query` -1.
     """
 
     def __init__(self, sizes: Sizes, categories: Categories, scale: bool = False) -> None:
@@ -51,17 +53,27 @@ class PairPreparation(Preparation):
             row["middle"] = self._categories.middle_of(sample.record["labels"], sample.name)
         return row
 
+    def absent(self, domain: str) -> dict[str, Any]:
+        return {"name": "", "domain": domain, "query": NO_QUERY, "middle": 0, **dict.fromkeys(MODALITIES)}
+
     def collate(self, rows: list[dict[str, Any]]) -> Batch:
         if rows[0]["query"] is None:
             return self._features(rows)
-        clips, goods = rows[::2], rows[1::2]
-        for clip, good in zip(clips, goods, strict=True):
+        pairs = [self._pair(clip, good) for clip, good in zip(rows[::2], rows[1::2], strict=True)]
+        clips, goods = [clip for clip, _ in pairs], [good for _, good in pairs]
+        for clip, good in pairs:
             if clip["domain"] not in CLIPS or good["domain"] != "goods" or clip["query"].id != good["query"].id:
                 raise ValueError(f"{clip['name']} and {good['name']} are no pair of a clip and its good; mqmc needs --stream.policy pairs")
         batch = {f"{side}_{name}": value for side, part in (("video", clips), ("goods", goods)) for name, value in self._features(part).items()}
         batch["middle"] = torch.tensor([good["middle"] for good in goods])
         batch["query"] = torch.tensor([good["query"].id for good in goods])
         return batch
+
+    def _pair(self, clip: dict[str, Any], good: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The two rows, or two absent ones where either is."""
+        if NO_QUERY in (clip["query"], good["query"]):
+            return self.absent(clip["domain"]), self.absent(good["domain"])
+        return clip, good
 
     def _features(self, rows: list[dict[str, Any]]) -> Batch:
         side = side_of(rows[0]["domain"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from launch.distributed import broadcast_object
 from launch.logs import is_main
+from pipeline import feature_member
 from pipeline.item import CLIPS
 from pipeline.shards import Sample, ShardSet
 
@@ -59,18 +59,10 @@ def read_feature(sample: Sample, modality: str) -> np.ndarray | None:
     """The sample's features of a modality, float32 [C], the mean over frames where they are kept apart; None where it lacks the modality.
 
     Raises:
-        ValueError: the member is no array of one or two axes.
+        ValueError: the member is no array of one or two axes, or has numbers that are not finite.
     """
-    member = f"{modality}.npy"
-    if member not in sample.members:
-        return None
-    try:
-        array = np.load(io.BytesIO(sample.bytes(member)), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{sample.name}: {member} is no array: {error}") from error
-    if array.ndim not in (1, 2) or not array.size:
-        raise ValueError(f"{sample.name}: {member} has the shape {list(array.shape)}; wanted [C], or [T, C] where frames are kept apart")
-    return array.astype(np.float32).mean(axis=0) if array.ndim == 2 else array.astype(np.float32)
+    array = feature_member.read_feature(sample, modality)
+    return array.mean(axis=0) if array is not None and array.ndim == 2 else array
 
 
 def sizes_of(shards: ShardSet) -> Sizes:
@@ -86,16 +78,8 @@ def _read(shards: ShardSet) -> Sizes:
     found: dict[str, SideSizes] = {}
     for side, domains in SIDES.items():
         widths = dict.fromkeys(MODALITIES, 0)
-        for number in [number for domain in domains for number in shards.of_domain(domain)]:
-            shard = shards.shard(number)
-            for row in range(len(shard)):
-                for modality in [modality for modality, width in widths.items() if not width]:
-                    feature = read_feature(shard.sample(row), modality)
-                    widths[modality] = 0 if feature is None else len(feature)
-                if all(widths.values()):
-                    break
-            if all(widths.values()):
-                break
+        for domain in domains:
+            widths = {modality: width or feature_member.feature_width(shards, domain, modality) for modality, width in widths.items()}
         if not any(widths.values()):
             raise ValueError(f"{shards.folder}: no {side} item has vision.npy or words.npy; {REMEDY}")
         found[side] = SideSizes(**widths)

@@ -83,7 +83,18 @@ class MQMC(System):
         return getattr(self, side)
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
-        """For each side the modalities' vectors, `{side}_query` with a gradient and `{side}_key` without, [B, D] of length 1."""
+        """For each side the modalities' vectors, `{side}_query` with a gradient and `{side}_key` without, [B, D] of length 1.
+
+        Zeros for pairs that could not be read, which leave no trace in batch norm (but where fewer than two of this rank's could be: one row is no
+        batch).
+        """
+        read = _read(batch)
+        if bool(read.all()) or int(read.sum()) < 2:
+            return self._encode(batch)
+        found = self._encode({name: value[read] for name, value in batch.items()})
+        return {name: rows.new_zeros(len(read), rows.shape[1]).masked_scatter(read[:, None], rows) for name, rows in found.items()}
+
+    def _encode(self, batch: Batch) -> dict[str, Tensor]:
         rows: dict[str, Tensor] = {}
         # A product has one photo, which does not differ from itself: noise is for clips.
         batch = batch | {"video_vision": self.noise(batch["video_vision"], batch["query"], batch["video_has_vision"])}
@@ -98,10 +109,11 @@ class MQMC(System):
     def losses(self, rows: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """The named terms, each a mean over the pairs of all ranks (DDP averages what every rank returns)."""
         s = self.settings
-        pairs = Pairs(batch["query"], batch["query"][:, None], s.mask_shared_queries)
+        read = _read(batch)
+        pairs, weight = Pairs(batch["query"], batch["query"][:, None], s.mask_shared_queries, read), row_weights(read)
         terms = {}
         for side, other in (("video", "goods"), ("goods", "video")):
-            loss = self.contrast(rows[f"{side}_query"], rows[f"{other}_key"], self.negatives(other, batch))
+            loss = self.contrast(rows[f"{side}_query"], rows[f"{other}_key"], self.negatives(other, batch), weight=weight)
             terms[f"{side}2{other}"] = s.contrast_weight * loss
         if s.feature_contrast == "softmax":  # of length 1, each once for the two contrasts that it is in
             rows = rows | {
@@ -111,8 +123,9 @@ class MQMC(System):
         terms["cross"] = s.cross_weight * sum(across, torch.zeros((), device=self.device()))
         within = (self._features(rows, batch, pairs, (side, "vision"), (side, "words")) for side in SIDES)
         terms["intra"] = s.intra_weight * sum(within, torch.zeros((), device=self.device()))
-        keys = {side: gather_rows(rows[f"{side}_key"]) for side in SIDES}
-        self._fresh.append((keys, gather_rows(batch["middle"]), gather_rows(batch["query"])))
+        everyone = gather_rows(read)
+        keys = {side: gather_rows(rows[f"{side}_key"])[everyone] for side in SIDES}
+        self._fresh.append((keys, gather_rows(batch["middle"])[everyone], gather_rows(batch["query"])[everyone]))
         return terms
 
     @torch.no_grad()
@@ -175,3 +188,9 @@ class MQMC(System):
         found = self.keys[side]
         assert isinstance(found, MomentumCopy)
         return found
+
+
+def _read(batch: Batch) -> Tensor:
+    """[B] bool: a pair of which a side lacks all modalities could not be read, and counts for nothing."""
+    sides = [batch[f"{side}_has_vision"] | batch[f"{side}_has_words"] for side in SIDES]
+    return sides[0] & sides[1]

@@ -42,10 +42,11 @@ class PairMemory(nn.Module):
             self.queries.shared(batch["document_queries"]) | ~self.queries.valid,
         )
 
-    def keep(self, query: Tensor, fusion: Tensor, batch: Batch) -> None:
-        """Hold this batch's pairs back until `after_step`; query, fusion [B, D]."""
+    def keep(self, query: Tensor, fusion: Tensor, batch: Batch, read: Tensor) -> None:
+        """Hold this batch's pairs back until `after_step`; query, fusion [B, D], read [B] bool: pairs that could be read, the others are not kept."""
+        everyone = gather_rows(read)
         rows = (query.detach(), batch["query"][:, None], fusion.detach(), batch["document_queries"])
-        self._fresh.append(tuple(gather_rows(one) for one in rows))
+        self._fresh.append(tuple(gather_rows(one)[everyone] for one in rows))
 
     def after_step(self) -> None:
         """Put what was held back into the memory; the oldest rows go."""

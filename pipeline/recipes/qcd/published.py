@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from models.encoders import TextEncoder, VisionEncoder, load_text, load_vision
 from models.encoders.chinese_clip_names import text_tower, text_weights, vision_tower, vision_weights
@@ -182,7 +182,7 @@ def _decoder_sizes(decoder: Mapping[str, Tensor]) -> dict[str, Any]:
 def _tokenizer(path: Path, wanted: Wanted, text: TextEncoder) -> Path:
     if wanted.tokenizer is None:
         raise ValueError(f"{path} holds no vocabulary; name a folder that has it (Chinese-CLIP's or RoBERTa-wwm's) with --tokenizer")
-    size = len(AutoTokenizer.from_pretrained(wanted.tokenizer, local_files_only=True))
+    size = len(transformers.AutoTokenizer.from_pretrained(wanted.tokenizer, local_files_only=True, trust_remote_code=False))
     if size > text.vocabulary_size:
         raise ValueError(f"--tokenizer {wanted.tokenizer} has {size} words, the text tower {text.vocabulary_size}; it belongs to another model")
     return wanted.tokenizer

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
-from transformers import AutoTokenizer
 
 from launch.distributed import gather_rows, sum_over_ranks, world_size
 from losses.contrastive import InfoNCE
@@ -27,7 +27,7 @@ from losses.cyclip import CyclicConsistency
 from losses.feature_distance import FeatureDistance
 from losses.margin_ranking import MarginRanking
 from losses.reconstruction import Reconstruction
-from models.document_encoder import DocumentEncoder, DocumentVectors
+from models.document_encoder import DocumentEncoder, DocumentVectors, on_rows
 from models.encoders import TextEncoder, VisionEncoder
 from models.query_decoder import Decoding, QueryDecoder
 from pipeline.documents import DocumentPreparation
@@ -76,7 +76,8 @@ class QCD(System):
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """Queries, the documents' three vectors, and what reconstruction costs each of them."""
         title, vision, fusion = self._vectors(batch)
-        rows = {"query": self.document.text(batch["query_ids"], batch["query_mask"]), "title": title, "vision": vision, "fusion": fusion}
+        query = on_rows(_read(batch), lambda own: self.document.text(batch["query_ids"][own], batch["query_mask"][own]))
+        rows = {"query": query, "title": title, "vision": vision, "fusion": fusion}
         if self.decoder is not None:
             ids, mask = batch["query_ids"], batch["query_mask"].bool() | self.settings.count_padding
             logits = self.decoder(ids, vision)
@@ -88,10 +89,10 @@ class QCD(System):
         s = self.settings
         query, title, vision, fusion = rows["query"], rows["title"], rows["vision"], rows["fusion"]
         has_words, has_vision = batch["has_words"], batch["has_vision"]
-        everyone, both = torch.ones_like(has_words), has_words & has_vision
-        pairs = Pairs(batch["query"], batch["document_queries"], s.mask_shared_queries)
+        read, both = _read(batch), has_words & has_vision
+        pairs = Pairs(batch["query"], batch["document_queries"], s.mask_shared_queries, read)
         terms = {
-            "fusion": self.contrast(query, fusion, pairs, everyone, self.memory.remembered(batch) if self.memory is not None else None),
+            "fusion": self.contrast(query, fusion, pairs, read, self.memory.remembered(batch) if self.memory is not None else None),
             "title": self.contrast(query, title, pairs, has_words),
             "vision": self.contrast(query, vision, pairs, has_vision),
             "distance": self.distance(fusion, vision, weight=row_weights(both)),
@@ -102,13 +103,15 @@ class QCD(System):
         if self.image_text is not None:
             terms["image_text"] = s.image_text_weight * self.image_text(rows, both)
         if self.cyclip is not None:
-            terms["cyclip"] = self.cyclip(gather_rows(query), gather_rows(fusion))
+            everyone = gather_rows(read)
+            everyone = everyone | ~everyone.any()  # where nothing was read all rows are zeros, and so is the loss
+            terms["cyclip"] = self.cyclip(gather_rows(query)[everyone], gather_rows(fusion)[everyone])
         if self.ranking is not None:
-            terms["ranking"] = s.ranking_weight * self.ranking(query, fusion, pairs, everyone)
+            terms["ranking"] = s.ranking_weight * self.ranking(query, fusion, pairs, read)
         if self.clusters is not None:
             terms["clusters"] = s.cluster_weight * self._tell_clusters(fusion, batch["query_cluster"])
         if self.memory is not None:
-            self.memory.keep(query, fusion, batch)
+            self.memory.keep(query, fusion, batch, read)
         return terms
 
     def embed(self, batch: Batch, domain: str) -> Tensor:
@@ -120,7 +123,7 @@ class QCD(System):
     def caption(self, batch: Batch, decoding: Decoding) -> list[list[tuple[str, float]]]:
         if self.decoder is None:
             raise ValueError("this checkpoint was trained without a decoder (--system.generation_weight 0): it writes no captions")
-        words = AutoTokenizer.from_pretrained(self.tokenizer, local_files_only=True)
+        words = transformers.AutoTokenizer.from_pretrained(self.tokenizer, local_files_only=True, trust_remote_code=False)
         seen = batch["has_vision"].nonzero()[:, 0]
         found: list[list[tuple[str, float]]] = [[] for _ in batch["has_vision"]]
         if len(seen):
@@ -154,7 +157,9 @@ class QCD(System):
         return {"text": self.document.text.describe(), "vision": self.document.vision.describe()}
 
     def save_files(self, folder: Path) -> None:
-        AutoTokenizer.from_pretrained(self.tokenizer, local_files_only=True).save_pretrained(folder / "tokenizer")
+        transformers.AutoTokenizer.from_pretrained(self.tokenizer, local_files_only=True, trust_remote_code=False).save_pretrained(
+            folder / "tokenizer"
+        )
 
     def weights_replaced(self) -> None:
         if self.image_text is not None:
@@ -186,6 +191,11 @@ class QCD(System):
         with torch.autocast(fusion.device.type, enabled=False):
             loss = cross_entropy(self.clusters(fusion.float()), cluster.clamp(min=0), reduction="none")
             return (loss * weight).sum()
+
+
+def _read(batch: Batch) -> Tensor:
+    """[B] bool: a document that has neither words nor frames could not be read, and counts for nothing."""
+    return batch["has_words"] | batch["has_vision"]
 
 
 def _decoder(settings: QCDSettings, vocabulary_size: int) -> QueryDecoder:

@@ -46,7 +46,7 @@ def build(recipe: Recipe, packed_tokenizer: Path | None, shards: ShardSet | None
     s: PretrainSettings = recipe.system
     text, vision, tokenizer = build_towers(recipe.encoders, packed_tokenizer, dim=s.dim, image_size=s.image_size or None, scratch_dropout=s.dropout)
     if s.masking_weight:
-        WordMasking(transformers.AutoTokenizer.from_pretrained(tokenizer, local_files_only=True), s.masked_share)
+        WordMasking(transformers.AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False), s.masked_share)
     prompter = None
     if s.prompter:
         assert shards is not None, "entities are named by the train split"

@@ -36,6 +36,9 @@ class PretrainPreparation(DocumentPreparation):
         row = super().sample(sample, rng, query)
         return row if rng is None else row | {"draws": rng.random(2), "masking": int(rng.integers(2**63))}
 
+    def absent(self, domain: str) -> dict[str, Any]:
+        return super().absent(domain) | {"draws": np.zeros(2), "masking": 0}
+
     def collate(self, rows: list[dict[str, Any]]) -> Batch:
         batch = super().collate(rows)
         if "draws" not in rows[0]:

@@ -144,7 +144,7 @@ def _is_model(path: Path) -> bool:
 @torch.no_grad()
 def _encoded(text: TextEncoder, tokenizer_folder: Path, prompts: list[str]) -> Tensor:
     """[K, D] of length 1."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True, trust_remote_code=False)
     found = []
     for first in range(0, len(prompts), PROMPTS_AT_ONCE):
         piece = prompts[first : first + PROMPTS_AT_ONCE]

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
-from transformers import AutoTokenizer
 
 from launch.distributed import gather_rows, sum_over_ranks, world_size
 from losses.contrastive import InfoNCE
@@ -198,7 +198,9 @@ class QCDPretrain(System):
         return towers | {"prompter": self.prompter.describe() if self.prompter else None}
 
     def save_files(self, folder: Path) -> None:
-        AutoTokenizer.from_pretrained(self.tokenizer, local_files_only=True).save_pretrained(folder / "tokenizer")
+        transformers.AutoTokenizer.from_pretrained(self.tokenizer, local_files_only=True, trust_remote_code=False).save_pretrained(
+            folder / "tokenizer"
+        )
 
     def exports(self) -> Exports:
         return document_exports(self.document, self.tokenizer, {"query": self.settings.query_length, "document": self.settings.title_length})

@@ -55,8 +55,9 @@ def slow_metrics(ranks, relevant, docs, cutoffs, folded=()):
         values["mrr"] = 1 / places[0] if places else 0.0
         values["map"] = sum(sum(other <= place for other in distinct) / place for place in places) / len(wanted)
         ideal_places = len(wanted) - (len(places) - len(distinct))
-        ideal = sum(1 / math.log2(1 + place) for place in range(1, min(10, ideal_places) + 1))
-        values["ndcg@10"] = sum(1 / math.log2(1 + place) for place in distinct if place <= 10) / ideal
+        for k in (5, 10):
+            ideal = sum(1 / math.log2(1 + place) for place in range(1, min(k, ideal_places) + 1))
+            values[f"ndcg@{k}"] = sum(1 / math.log2(1 + place) for place in distinct if place <= k) / ideal
         for name, value in values.items():
             rows.setdefault(name, []).append(value)
     assert docs >= max(cutoffs)
@@ -157,7 +158,7 @@ def test_pytrec_eval_agrees_on_every_metric_also_with_ties(score_values):
 
     ours = per_query(found_in(ranks, relevant), 300, [5, 10, 20, 100])
     pairs = {f"recall@{k}": f"recall_{k}" for k in (5, 10, 20, 100)} | {f"hit@{k}": f"success_{k}" for k in (1, 5, 10)}
-    pairs |= {"mrr": "recip_rank", "map": "map", "ndcg@10": "ndcg_cut_10"}
+    pairs |= {"mrr": "recip_rank", "map": "map", "ndcg@5": "ndcg_cut_5", "ndcg@10": "ndcg_cut_10"}
     assert set(pairs) == set(ours.names)
     for name, other in pairs.items():
         assert ours.column(name) == pytest.approx([theirs[f"q{row}"][other] for row in ours.rows]), name

@@ -1,109 +1,19 @@
-"""Checkpoints: one folder a step, renamed into place when whole; `latest` and `best` beside them name one each.
-
-    RUN/checkpoints/step-00000200/  weights.pt  training.pt  state.json  recipe.json  system.json  tokenizer/  ema.pt (with --trainer.ema_decay)
-    RUN/checkpoints/latest          text: step-00000200
-
-A checkpoint needs nothing but itself to be evaluated: `system.json` rebuilds the architecture, `tokenizer/` the text encoder's words.
-"""
+"""A checkpoint back into memory: to be evaluated, gone on with, or started from."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from launch.files import checksum, read_json, whole_file, whole_folder, write_json
+from launch.files import checksum, read_json
+from pipeline.checkpoint.folder import CheckpointFolder
+from pipeline.checkpoint.state import FORMAT_VERSION, State
 from pipeline.recipe import Recipe, from_dict, module_of
 from pipeline.system import System
-
-FORMAT_VERSION = 3
-
-
-@dataclass
-class State:
-    """Where a run stands: `step` optimiser steps done; next comes batch `batch` of `epoch`."""
-
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
-    best: dict[str, float] | None = None
-    """what names the best checkpoint (trainer.best_metric), as it was at `best_step`"""
-    best_step: int | None = None
-    not_better: int = 0
-    """validations since the best one"""
-    history: dict[str, float] = field(default_factory=dict)
-    """metrics of the last validation"""
-
-
-class CheckpointFolder:
-    """The checkpoints of one run. Written by rank 0; read by all."""
-
-    def __init__(self, run: str | Path) -> None:
-        self.folder = Path(run) / "checkpoints"
-
-    def latest(self) -> Path | None:
-        """The newest whole checkpoint, or None."""
-        return self._named("latest")
-
-    def best(self) -> Path | None:
-        """The checkpoint with the best validation metric, or None where there was no validation."""
-        return self._named("best")
-
-    def _named(self, name: str) -> Path | None:
-        pointer = self.folder / name
-        if not pointer.is_file():
-            return None
-        target = self.folder / pointer.read_text(encoding="utf-8").strip()
-        if not (target / "state.json").is_file():
-            raise ValueError(f"{pointer} names {target.name}, which is not a whole checkpoint; remove {pointer} or restore the folder")
-        return target
-
-    def write(
-        self,
-        system: System,
-        recipe: Recipe,
-        state: State,
-        training: dict[str, Any] | None,
-        keep: int,
-        is_best: bool,
-        average: dict[str, Tensor] | None = None,
-    ) -> Path:
-        """Write a checkpoint and return its folder; the newest `keep` stay, and the best one.
-
-        Args:
-            training: what a run needs to go on from here; None where there was none (imported weights).
-            average: the slow average of the trained weights, where one is kept.
-
-        Raises:
-            OSError: the disk is full or not writable; what was there before stays as it was.
-        """
-        target = self.folder / f"step-{state.step:08d}"
-        with whole_folder(target) as folder:
-            checksums = {}
-            for name, weights in (("weights", system.state_dict()), ("ema", average)):
-                if weights is not None:
-                    torch.save(weights, folder / f"{name}.pt")
-                    checksums[name] = checksum(folder / f"{name}.pt")
-            if training is not None:
-                torch.save(training, folder / "training.pt")
-            write_json(folder / "recipe.json", recipe.to_dict())
-            write_json(folder / "system.json", system.describe())
-            system.save_files(folder)
-            write_json(folder / "state.json", {"format_version": FORMAT_VERSION, **asdict(state), "checksums": checksums})
-        for name, wanted in (("latest", True), ("best", is_best)):
-            if wanted:
-                with whole_file(self.folder / name) as file:
-                    file.write(target.name + "\n")
-        kept = {path for path in (self.latest(), self.best()) if path}
-        for old in sorted(self.folder.glob("step-*"))[:-keep]:
-            if old not in kept:
-                shutil.rmtree(old)
-        return target
 
 
 def find_checkpoint(path: str | Path, flag: str = "--checkpoint") -> Path:
