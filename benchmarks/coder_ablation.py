@@ -34,8 +34,8 @@ from pipeline.pack import pack
 from pipeline.recipe import Recipe, resolve
 from pipeline.recipes.coder import build
 from pipeline.shards import ShardSet
-from pipeline.trainer import Trainer
-from pipeline.validation import validate
+from pipeline.training.trainer import Trainer
+from pipeline.training.validation import validate
 
 PARTS: dict[str, dict[str, Any]] = {
     "plain InfoNCE": {"queue_size": 0, "diversity": 0.0, "concepts": False, "cluster_weight": 0.0},

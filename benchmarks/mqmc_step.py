@@ -28,13 +28,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from launch.command import CommandParser, run_command
 from launch.logs import say
 from losses.weighted_queue_contrast import Negatives, WeightedQueueContrast, weighted_logits
-from pipeline.optim import optimiser_of
 from pipeline.precision import autocast, cpu_has_bf16, loss_scaler
 from pipeline.recipes.mqmc.categories import Categories
 from pipeline.recipes.mqmc.runs import real
 from pipeline.recipes.mqmc.settings import MQMCSettings
 from pipeline.recipes.mqmc.sizes import SideSizes, Sizes
 from pipeline.recipes.mqmc.system import MQMC
+from pipeline.training.optim import optimiser_of
 
 VISION, WORDS = 2048, 768
 PRODUCTS = {torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.addmm_, torch.ops.aten.bmm, torch.ops.aten.baddbmm}

@@ -22,10 +22,10 @@ import torch
 from benchmarks.random_qcd import batch_of, system_of
 from launch.command import CommandParser, run_command
 from launch.logs import say
-from pipeline.optim import optimiser_of
 from pipeline.precision import loss_scaler, resolve_precision
 from pipeline.recipe import Optim
-from pipeline.step import Step
+from pipeline.training.optim import optimiser_of
+from pipeline.training.step import Step
 
 
 def measure(given: Any) -> dict[str, float]:

@@ -23,9 +23,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.random_qcd import batch_of, system_of
 from launch.command import CommandParser, run_command
 from launch.logs import say
-from pipeline.optim import optimiser_of
 from pipeline.precision import autocast, cpu_has_bf16, loss_scaler
 from pipeline.recipe import Optim
+from pipeline.training.optim import optimiser_of
 
 WARM, COUNTED = 2, 5
 MATRIX = {"cuda": 8192, "cpu": 2048}

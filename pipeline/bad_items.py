@@ -29,7 +29,7 @@ class BadItems:
     Args:
         on_bad_item: "skip" or "stop".
         max_bad_items: a number ("250") or a share ("2%") of the items at hand; of a share, `LEAST` are allowed in any case.
-        verify: compare shards with their checksums before anything is read (`pipeline.verification`); one that differs is bad as a whole.
+        verify: compare shards with their checksums before anything is read (`pipeline.shards.verification`); one that differs is bad as a whole.
 
     Raises:
         ValueError: neither of these.

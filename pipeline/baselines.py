@@ -40,7 +40,7 @@ from pipeline.probe import fit_probe, pairs_of, project
 from pipeline.recipe import Recipe, module_of
 from pipeline.shards import Sample, ShardSet
 from pipeline.system import Batch, Embedder, Preparation, System
-from pipeline.validation import numbers_of, proposed
+from pipeline.training.validation import numbers_of, proposed
 
 COLUMNS = ("hit@1", "hit@5", "recall@10", "median_rank")
 BINS = 8

@@ -23,9 +23,9 @@ from pipeline.checkpoint import load_checkpoint
 from pipeline.embed import add_embedding_arguments, start_embedding
 from pipeline.precision import autocast, resolve_precision
 from pipeline.shards import ShardSet, open_shards
+from pipeline.shards.verification import verify
 from pipeline.stream import evaluation_batches
 from pipeline.system import System
-from pipeline.verification import verify
 
 
 def write_captions(

@@ -32,9 +32,9 @@ from pipeline.precision import autocast, resolve_precision
 from pipeline.recipe import Recipe
 from pipeline.remote.settings import add_cache_arguments, use_cache
 from pipeline.shards import ShardSet
+from pipeline.shards.verification import verify
 from pipeline.stream import EvaluationBatch, evaluation_batches
 from pipeline.system import Embedder
-from pipeline.verification import verify
 
 
 def embed_shards(

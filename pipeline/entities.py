@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from launch.distributed import broadcast_object
 from launch.logs import is_main
-from pipeline.readable import readable_samples
 from pipeline.shards import ShardSet
+from pipeline.shards.readable import readable_samples
 
 Entities = list[list[str]]
 """The names of every level, from coarse to fine."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.npy import read_numbers
 from pipeline.shards import Sample, ShardSet
+from pipeline.shards.npy import read_numbers
 
 
 def read_feature(sample: Sample, name: str) -> np.ndarray | None:

@@ -44,9 +44,9 @@ from pipeline.recipe import Packing, module_of, resolve
 from pipeline.remote.settings import add_cache_arguments, use_cache
 from pipeline.settings_parser import SettingsParser
 from pipeline.shards import ShardSet
+from pipeline.shards.verification import verify
 from pipeline.sources import READERS
 from pipeline.stream import EvaluationBatch, evaluation_batches
-from pipeline.verification import verify
 
 
 def make_features(

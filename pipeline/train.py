@@ -29,16 +29,16 @@ from pipeline.bad_items import add_bad_item_arguments, add_verify_argument, bad_
 from pipeline.checkpoint import CheckpointFolder, find_checkpoint, start_from
 from pipeline.corpus import Corpus, open_corpus
 from pipeline.item import CLIPS
-from pipeline.mixture import heaviest, mixture_of, read_corpora
 from pipeline.popularity import POPULARITY
 from pipeline.precision import resolve_precision
 from pipeline.recipe import Recipe, add_recipe_arguments, differences, from_dict, module_of, recipe_from, resolve
 from pipeline.remote.settings import add_cache_arguments, use_cache
 from pipeline.settings_parser import SettingsParser
 from pipeline.shards import ShardSet
+from pipeline.shards.mixture import heaviest, mixture_of, read_corpora
+from pipeline.shards.verification import verify
 from pipeline.sources import READERS
-from pipeline.trainer import Trainer
-from pipeline.verification import verify
+from pipeline.training.trainer import Trainer
 
 FIXED = (
     *("stream.batch_size", "stream.policy", "stream.domains", "stream.window_shards", "stream.cluster_level", "stream.corpora"),

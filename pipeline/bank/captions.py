@@ -31,9 +31,9 @@ from pipeline.featuring.preparation import FeaturePreparation
 from pipeline.featuring.settings import NO_MODEL, FeatureSettings
 from pipeline.precision import autocast
 from pipeline.shards import ShardSet
+from pipeline.shards.verification import verify
 from pipeline.stream import EvaluationBatch, evaluation_batches
 from pipeline.system import Batch
-from pipeline.verification import verify
 
 
 class Captioner(nn.Module):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.mixture import Mixture
 from pipeline.order.captions import CaptionOrder
 from pipeline.order.clips import ClipOrder
 from pipeline.order.cluster import ClusterOrder
@@ -20,6 +19,7 @@ from pipeline.order.pairs import PairOrder
 from pipeline.order.published import PublishedOrder
 from pipeline.recipe import Stream
 from pipeline.shards import ShardSet
+from pipeline.shards.mixture import Mixture
 
 __all__ = [
     "OWN_QUERY",

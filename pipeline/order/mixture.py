@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.mixture import Mixture
 from pipeline.order.dealing import Dealing
 from pipeline.order.order import OWN_QUERY, Draw, Order
 from pipeline.shards import ShardSet
+from pipeline.shards.mixture import Mixture
 
 
 class MixtureOrder(Order):

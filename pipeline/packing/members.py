@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from pipeline.item import Item
 from pipeline.media.check import check_video
 from pipeline.media.images import check_image, decode_image
-from pipeline.npy import read_numbers
+from pipeline.shards.npy import read_numbers
 from pipeline.sources import BadItem, read_bytes
 
 JPEG_QUALITY = 95

@@ -28,6 +28,7 @@ def killed(at: str, call: int, work: Callable[..., None], *arguments: Any) -> No
 
 
 def _work(at: str, call: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    multiprocessing.set_start_method("fork", force=True)  # what a command has, whose loader processes are its own children and end with it
     die_at(at, call)
     work(*arguments)
 

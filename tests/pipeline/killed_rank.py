@@ -20,7 +20,7 @@ def main(_: list[str] | None) -> None:
     mark = Path(sys.argv[1])
     if int(os.environ["RANK"]) == int(os.environ["WORLD_SIZE"]) - 1 and not mark.exists():
         mark.touch()
-        die_at("pipeline.step:Step.__call__", STEP)
+        die_at("pipeline.training.step:Step.__call__", STEP)
     train.main(sys.argv[2:])
 
 

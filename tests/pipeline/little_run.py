@@ -10,7 +10,7 @@ import torch
 from pipeline.recipe import Recipe
 from pipeline.shards import ShardSet
 from pipeline.system import System
-from pipeline.trainer import Trainer
+from pipeline.training.trainer import Trainer
 
 S = TypeVar("S", bound=System)
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from launch.seeds import seed_everything
-from pipeline.optim import optimiser_of
 from pipeline.order import order_of
 from pipeline.pack import pack
 from pipeline.precision import loss_scaler
 from pipeline.recipe import Optim, Recipe, module_of
 from pipeline.shards import ShardSet
-from pipeline.step import Step
 from pipeline.stream import TrainingSamples
 from pipeline.system import Batch, System
+from pipeline.training.optim import optimiser_of
+from pipeline.training.step import Step
 from tests.pipeline import little_pairs, little_popularity, little_pretraining
 from tests.pipeline.little_corpus import write_little_corpus
 from tests.pipeline.test_step import recipe_with

@@ -22,7 +22,7 @@ from pipeline.checkpoint import folder as folder_module
 from pipeline.checkpoint.contents import host_copy
 from pipeline.pack import pack
 from pipeline.recipe import resolve
-from pipeline.step import Step
+from pipeline.training.step import Step
 from tests.pipeline.little_corpus import SMALL, write_little_corpus
 
 STEPS = ("--trainer.max_steps", "6", "--trainer.checkpoint_every", "2", "--trainer.keep", "3")
@@ -205,7 +205,7 @@ def test_a_best_checkpoint_that_was_not_written_is_not_the_best_one(tmp_path, mo
 
     monkeypatch.setattr(CheckpointFolder, "put", full_at_first)
     flags = ("--packing.holdout_videos", "12", "--trainer.max_steps", "2", "--trainer.validate_every", "1", "--trainer.checkpoint_every", "1")
-    monkeypatch.setattr("pipeline.trainer.validate", lambda *_: {"video2goods/recall@10": 0.5 / len(tried) if tried else 0.5})
+    monkeypatch.setattr("pipeline.training.trainer.validate", lambda *_: {"video2goods/recall@10": 0.5 / len(tried) if tried else 0.5})
 
     train_module.main([*SMALL, *flags, "--data", str(corpus), "--out", str(tmp_path / "run")])
 

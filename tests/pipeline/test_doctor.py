@@ -170,7 +170,9 @@ def test_what_is_wrong_with_a_checkpoint_is_one_line(damage: str, run: Path) -> 
 def test_a_position_that_is_damaged_names_the_way_back(run: Path) -> None:
     cut(run / "checkpoints/step-00000002/training.pt", 5000)
 
-    assert only(check_checkpoint(run)).endswith("a run cannot go on from it: remove this checkpoint, and it goes on from the newest whole one before it")
+    assert only(check_checkpoint(run)).endswith(
+        "a run cannot go on from it: remove this checkpoint, and it goes on from the newest whole one before it"
+    )
 
 
 def test_the_best_checkpoint_of_a_run_is_looked_at_beside_the_latest(run: Path) -> None:

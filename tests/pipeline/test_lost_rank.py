@@ -12,7 +12,7 @@ from pipeline import embed as embed_module
 from pipeline import train as train_module
 from pipeline.checkpoint import load_checkpoint
 from pipeline.pack import pack
-from pipeline.step import Step
+from pipeline.training.step import Step
 from tests.pipeline.little_corpus import SMALL, write_little_corpus
 
 SILENT = "[/src/gloo/gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 8000ms for recv operation to complete"

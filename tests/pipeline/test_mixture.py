@@ -16,12 +16,12 @@ import yaml
 from launch.files import read_json
 from pipeline import train as train_module
 from pipeline.documents import DocumentPreparation, DocumentSettings
-from pipeline.mixture import Mixture, heaviest, mixture_of, read_corpora
 from pipeline.order import OWN_QUERY, Draw, order_of
 from pipeline.order.dealing import Dealing
 from pipeline.pack import pack
 from pipeline.recipe import Stream
 from pipeline.shards import ShardSet
+from pipeline.shards.mixture import Mixture, heaviest, mixture_of, read_corpora
 from pipeline.stream import Slice, training_batches
 from tests.pipeline.little_corpus import SMALL, write_little_corpus
 

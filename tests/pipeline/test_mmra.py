@@ -21,7 +21,7 @@ from pipeline.recipes.mmra import VARIANTS, check
 from pipeline.recipes.mmra.preparation import NeighbourPreparation
 from pipeline.recipes.mmra.system import MMRA
 from pipeline.shards import ShardSet
-from pipeline.validation import better, validate
+from pipeline.training.validation import better, validate
 from tests.pipeline.corpora import write_catalog
 from tests.pipeline.little_features import samples
 from tests.pipeline.little_pairs import npy

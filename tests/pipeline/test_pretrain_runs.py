@@ -20,8 +20,8 @@ from pipeline.recipe import resolve
 from pipeline.recipes.qcd.build import build as build_qcd
 from pipeline.recipes.qcd_pretrain.runs import VARIANTS
 from pipeline.shards import ShardSet
-from pipeline.step import Step
 from pipeline.stream import Slice, training_batches
+from pipeline.training.step import Step
 from tests.pipeline.little_corpus import SMALL
 from tests.pipeline.little_pretraining import new_system, pretrain, recipe, write_categorised_corpus
 

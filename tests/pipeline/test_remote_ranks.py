@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from pathlib import Path
 
 import h5py
@@ -14,8 +15,8 @@ from pipeline.shards import ShardSet
 from tests.pipeline.bad_server import BadServer, serving
 from tests.pipeline.little_corpus import SMALL, write_little_corpus
 
-STARTED: list[tuple[object, BadServer]] = []
-"""The server, which lives as long as the session: commands of all rank counts read from it."""
+STARTED: list[BadServer] = []
+"""The server, which lives as long as the process: commands of all rank counts read from it."""
 
 
 def commands_for(folder: Path) -> dict[int, list[list[str]]]:
@@ -24,7 +25,8 @@ def commands_for(folder: Path) -> dict[int, list[list[str]]]:
         pack(write_little_corpus(folder / name, products=products), folder / f"{name}_shards", workers=1, shard_samples=5, vocab_size=200)
     context = serving(folder / "large_shards")
     server = context.__enter__()
-    STARTED.append((context, server))
+    atexit.register(context.__exit__, None, None, None)
+    STARTED.append(server)
     remote = ("--cache", str(folder / "cache"), "--cache_size", "1GB", "--remote_tries", "9", "--remote_timeout_s", "60")
     server.faults["train/goods-000000.tar"] = ["drop"]
     commands = {}
@@ -66,7 +68,7 @@ def test_a_remote_split_embeds_into_the_same_dump_from_any_number_of_ranks(folde
 
 
 def test_all_ranks_of_all_commands_fetched_each_shard_once(folder: Path) -> None:
-    _, server = STARTED[-1]
+    server = STARTED[-1]
 
     tars = {path: count for path, count in server.requests.items() if path.endswith(".tar")}
 

@@ -23,7 +23,7 @@ EVERYTHING = (
     *("--trainer.best_metric", "ema/video2goods/mrr", "--evaluation.tasks", '["video2goods"]'),
 )
 """Queues, memory, dropout, warm-up and cosine, slow average, accumulation, and a log whose lines do not fall on checkpoints."""
-IN_A_STEP = ("pipeline.step:Step.__call__", 4)
+IN_A_STEP = ("pipeline.training.step:Step.__call__", 4)
 WRITING = ("torch:save", 5)
 BEFORE_ITS_NAME = ("pipeline.checkpoint.folder:CheckpointFolder._point", 2)
 

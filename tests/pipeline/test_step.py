@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.optim import optimiser_of
 from pipeline.order import order_of
 from pipeline.pack import pack
 from pipeline.precision import loss_scaler
@@ -16,9 +15,10 @@ from pipeline.recipe import Optim, Recipe
 from pipeline.recipes.qcd.build import build
 from pipeline.recipes.qcd.runs import smoke
 from pipeline.shards import ShardSet
-from pipeline.step import Step
 from pipeline.stream import Slice, training_batches
 from pipeline.system import Batch, System
+from pipeline.training.optim import optimiser_of
+from pipeline.training.step import Step
 from tests.pipeline.little_corpus import write_little_corpus
 
 CPU = torch.device("cpu")

@@ -12,12 +12,12 @@ import torch
 
 from launch.files import read_json
 from pipeline import train as train_module
-from pipeline import trainer as trainer_module
 from pipeline.checkpoint import find_checkpoint, load_checkpoint
 from pipeline.pack import pack
 from pipeline.recipes.qcd.system import QCD
-from pipeline.step import Step
-from pipeline.validation import better
+from pipeline.training import trainer as trainer_module
+from pipeline.training.step import Step
+from pipeline.training.validation import better
 from tests.pipeline.little_corpus import SMALL, write_little_corpus
 
 

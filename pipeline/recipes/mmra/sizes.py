@@ -10,8 +10,8 @@ from launch.distributed import broadcast_object
 from launch.logs import is_main
 from pipeline.feature_member import feature_width
 from pipeline.popularity import popularity_of
-from pipeline.readable import readable_samples
 from pipeline.shards import Sample, ShardSet
+from pipeline.shards.readable import readable_samples
 
 MODALITIES = ("vision", "words")
 DOMAIN = "video"

@@ -9,8 +9,8 @@ from typing import Any
 
 from launch.distributed import broadcast_object
 from launch.logs import is_main
-from pipeline.readable import readable_samples
 from pipeline.shards import ShardSet
+from pipeline.shards.readable import readable_samples
 
 Names = tuple[str, ...]
 

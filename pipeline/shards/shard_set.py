@@ -6,7 +6,7 @@
     SHARDS/<split>/query.query-000000.tar            every split but train: its queries as items, to be searched with
     SHARDS/<split>/queries.jsonl, rejected.jsonl, ground_truth/<task>.tsv, pools/<task>.tsv, tokenizer/, words.tsv
 
-Members are read by offset, in any order and from any process, and everything here can be pickled (`pipeline.shard`). Memory is that of the
+Members are read by offset, in any order and from any process, and everything here can be pickled (`pipeline.shards.shard`). Memory is that of the
 indices of the shards that are open.
 """
 
@@ -27,9 +27,7 @@ from pipeline.remote.address import is_remote
 from pipeline.remote.mirror import INDICES, mirror_of
 from pipeline.remote.ranges import chosen, range_in
 from pipeline.remote.splits import remote_splits
-from pipeline.shard import Sample, Shard, ShardInfo
-
-__all__ = ["FORMAT_VERSION", "MANIFEST", "WORK_FOLDER", "Sample", "Shard", "ShardInfo", "ShardSet", "is_shard_set", "open_shards", "splits_of"]
+from pipeline.shards.shard import Shard, ShardInfo
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"

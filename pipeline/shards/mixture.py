@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.item import Query
-from pipeline.shards import Shard, ShardSet, open_shards
+from pipeline.shards.shard_set import Shard, ShardSet, open_shards
 
 
 class Mixture(ShardSet):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pipeline.shards import Sample, ShardSet
+from pipeline.shards.shard import Sample
+from pipeline.shards.shard_set import ShardSet
 
 
 def readable_samples(shards: ShardSet, domains: Iterable[str]) -> Iterator[Sample]:

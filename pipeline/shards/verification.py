@@ -14,8 +14,8 @@ import torch.distributed as dist
 from launch import distributed
 from launch.files import checksum
 from launch.logs import progress
-from pipeline.record import AGAIN
-from pipeline.shards import MANIFEST, ShardSet
+from pipeline.shards.record import AGAIN
+from pipeline.shards.shard_set import MANIFEST, ShardSet
 
 
 def verify(shards: ShardSet, numbers: Sequence[int], work: str) -> None:

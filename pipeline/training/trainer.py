@@ -25,18 +25,18 @@ from launch.logs import is_main, progress, say
 from launch.seeds import generator, seed_everything
 from pipeline.bad_items import USUAL, BadItems
 from pipeline.checkpoint import Background, CheckpointFolder, State, contents_of, load_average, load_weights
-from pipeline.ema import WeightAverage
-from pipeline.optim import optimiser_of, scale_at, set_learning_rate
 from pipeline.order import order_of
 from pipeline.precision import loss_scaler, resolve_precision
 from pipeline.recipe import Recipe
-from pipeline.run_log import run_log
 from pipeline.shards import ShardSet
-from pipeline.step import Step
 from pipeline.stream import Slice, training_batches
 from pipeline.system import System
-from pipeline.unread_items import UnreadItems
-from pipeline.validation import better, validate
+from pipeline.training.ema import WeightAverage
+from pipeline.training.optim import optimiser_of, scale_at, set_learning_rate
+from pipeline.training.run_log import run_log
+from pipeline.training.step import Step
+from pipeline.training.unread_items import UnreadItems
+from pipeline.training.validation import better, validate
 
 EXIT_PREEMPTED = 75
 """Exit code after SIGTERM or SIGUSR1 with a checkpoint written (EX_TEMPFAIL: start the same command again to go on)."""

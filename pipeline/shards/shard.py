@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.item import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Query
-from pipeline.record import AGAIN, read_record
 from pipeline.remote.mirror import Mirror
+from pipeline.shards.record import AGAIN, read_record
 
 
 @dataclass(frozen=True)
