@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from evaluate.approximate.memory import in_words
 from launch.own_error import own_error
 from launch.seeds import generator
+from launch.sizes import in_words
 from pipeline.order import OWN_QUERY, Draw, Order
 from pipeline.order.lookahead import looking_ahead
 from pipeline.shards import Sample, ShardSet
@@ -53,6 +53,8 @@ class Unread:
     id: str
     domain: str
     shard: str
+    shard_number: int
+    """of all shards that are trained on; another corpus of a mixture may have the same ids and names"""
     reason: str
 
 
@@ -97,7 +99,7 @@ class TrainingSamples(Dataset):
             row = self._preparation.absent(sample.domain)
             if row is None:
                 raise
-            unread.append(Unread(sample.id, sample.domain, sample.shard, str(error)))
+            unread.append(Unread(sample.id, sample.domain, sample.shard, draw.shard, str(error)))
             return row
 
     def _read(self, epoch: int, draw: Draw, sample: Sample) -> dict[str, Any]:

@@ -20,13 +20,13 @@ from evaluate.approximate.choose import POINTS_A_LIST, check_recall, choose, lis
 from evaluate.approximate.faiss_index import in_one_line, make, trained_lists
 from evaluate.approximate.folder import write_folder
 from evaluate.approximate.held_out import HeldOut, chosen_rows, draw_rows, hold_out
-from evaluate.approximate.memory import bytes_of, in_words
 from evaluate.approximate.search import IndexSearch
 from evaluate.approximate.tune import tune
 from evaluate.engines.faiss_loading import load_faiss
 from evaluate.joined import Joined
 from evaluate.vectors import Vectors
 from launch.logs import progress, say
+from launch.sizes import bytes_of, half_of_the_memory, in_words
 
 AUTO = "auto"
 SAMPLE_A_LIST = 64
@@ -52,6 +52,10 @@ class Wanted:
     """Queries to tune on and to measure with, half of them each."""
     seed: int = 0
     """Draws them and the sample that trains the index."""
+
+    def bytes(self) -> int:
+        """Most bytes that it may take. Raises ValueError where `memory` is no size."""
+        return bytes_of(self.memory, "--memory") if self.memory else half_of_the_memory()
 
 
 class Built(NamedTuple):
@@ -83,7 +87,7 @@ def build(docs: Joined, out: str | Path, wanted: Wanted, queries: Vectors | None
     Raises ValueError where nothing fits the memory or reaches the recall, where there are too few vectors, and for what FAISS refuses.
     """
     check_recall(wanted.recall)
-    memory = bytes_of(wanted.memory)
+    memory = wanted.bytes()
     if not len(docs):
         raise ValueError(f"{docs.name} holds no documents to index")
     candidates, why = _candidates(docs, wanted, memory)

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from evaluate.approximate.memory import in_words
 from evaluate.approximate.tune import Setting
 from evaluate.joined import Joined
 from launch.files import checksum, read_json, whole_file, write_json
+from launch.sizes import in_words
 
 FORMAT_VERSION = 1
 

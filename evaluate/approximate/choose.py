@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from evaluate.approximate.cost import flat_bytes, graph_bytes, lists_bytes, product_tables, scalar_tables
-from evaluate.approximate.memory import in_words
+from launch.sizes import in_words
 
 FEW_VECTORS = 20_000
 """Up to so many vectors nothing is gained by leaving some out."""

@@ -8,7 +8,6 @@ from evaluate.approximate.build import Wanted, build
 from evaluate.approximate.card import read_card
 from evaluate.approximate.choose import check_recall
 from evaluate.approximate.folder import check_folder
-from evaluate.approximate.memory import bytes_of
 from evaluate.joined import Joined
 from evaluate.ranks import in_a_job
 from evaluate.vectors import Vectors
@@ -24,14 +23,15 @@ def wanted_index(index: str | None, memory: str, recall: float) -> Wanted | None
     """
     if not index:
         return None
+    wanted = Wanted(index, memory, recall)
     if Path(index).is_dir():
         read_card(index)
     else:
         check_recall(recall)
-        bytes_of(memory)
+        wanted.bytes()
         if in_a_job():
             raise ValueError(f"--index {index}: an index is built by one process; build it with evaluate.build_index and give its folder")
-    return Wanted(index, memory, recall)
+    return wanted
 
 
 def index_folder(wanted: Wanted, docs: Joined, queries: Vectors, out: str | Path, quiet: bool = False) -> Path:
@@ -66,4 +66,4 @@ def _is_that(folder: Path, wanted: Wanted, docs: Joined) -> bool:
     except ValueError:
         return False
     there = (card.asked, card.wanted_recall, card.recall_at, card.seed)
-    return there == (wanted.index, wanted.recall, wanted.top_k, wanted.seed) and card.bytes <= bytes_of(wanted.memory)
+    return there == (wanted.index, wanted.recall, wanted.top_k, wanted.seed) and card.bytes <= wanted.bytes()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evaluate.approximate.memory import in_words
 from launch.files import checksum
 from launch.logs import progress
+from launch.sizes import in_words
 from pipeline.checkup.sheet import Sheet
 from pipeline.packing.finish import summary
 from pipeline.remote.address import is_remote

@@ -52,8 +52,7 @@ def finish(folder: Path, split: str, source: str, listing: Listing, inputs: dict
         raise ValueError(f"{folder}: nothing to pack, {outcome.rejected} of {outcome.rejected} items were rejected (see rejected.jsonl){example}")
     queries = _write_queries(folder, split, listing)
     kinds = _write_ground_truth(folder, split, listing)
-    for task in TASKS:
-        _write_pairs(folder / "pools" / f"{task}.tsv", listing.pools(split, task))
+    pools = [task for task in TASKS if _write_pairs(folder / "pools" / f"{task}.tsv", listing.pools(split, task))]
     typed = 0 if listing.queries_are_links() else queries
     entries = train_vocabulary(lambda: _texts(folder, outcome.shards, typed), vocab_size, folder / "tokenizer") if vocab_size else 0
     if vocab_size:
@@ -72,6 +71,7 @@ def finish(folder: Path, split: str, source: str, listing: Listing, inputs: dict
         "rejected": outcome.rejected,
         "queries": queries,
         "ground_truth": kinds,
+        "pools": pools,
         "vocabulary": entries,
         "inputs": inputs,
         "shards": [asdict(info) for info in outcome.shards],
@@ -148,12 +148,14 @@ def _write_ground_truth(folder: Path, split: str, listing: Listing) -> dict[str,
     return kinds
 
 
-def _write_pairs(path: Path, lists: Iterator[tuple[str, list[str]]]) -> None:
-    """Write `id TAB ids` lines, where there are any."""
+def _write_pairs(path: Path, lists: Iterator[tuple[str, list[str]]]) -> bool:
+    """Write `id TAB ids` lines, where there are any; whether there were."""
     first = next(lists, None)
-    if first is not None:
-        with whole_file(path) as file:
-            file.writelines(f"{query}\t{','.join(documents)}\n" for query, documents in itertools.chain([first], lists))
+    if first is None:
+        return False
+    with whole_file(path) as file:
+        file.writelines(f"{query}\t{','.join(documents)}\n" for query, documents in itertools.chain([first], lists))
+    return True
 
 
 def _rejected_items(folder: Path, split: str, listing: Listing) -> sqlite3.Connection:

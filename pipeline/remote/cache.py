@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from evaluate.approximate.memory import in_words
+from launch.sizes import in_words
 from pipeline.remote.retries import NotFetched
 
 HELD = ".held"

@@ -157,16 +157,16 @@ def mirrored(address: Address) -> Path:
 
 def _bring_beside(address: Address, manifest: dict[str, Any], folder: Path, settings: RemoteSettings) -> None:
     named = ["queries.jsonl", *(f"ground_truth/{task}.tsv" for task in manifest.get("ground_truth", ()))]
+    named += [f"pools/{task}.tsv" for task in manifest.get("pools", ())]
     named += [f"tokenizer/{name}" for name in TOKENIZER] if manifest.get("vocabulary") else []
-    optional = {*BESIDE, *(f"pools/{task}.tsv" for task in manifest.get("ground_truth", ()))}
-    for name in (*named, *sorted(optional)):
+    for name in (*named, *BESIDE):
         source = address.file(name)
         try:
             once = RemoteSettings(settings.cache, settings.cache_bytes, tries=1, timeout_s=settings.timeout_s)
             # A command that prints nothing cannot say whether the file is missing: what may be missing is tried once.
-            data = fetched(source, once if address.is_pipe and name in optional else settings)
+            data = fetched(source, once if address.is_pipe and name in BESIDE else settings)
         except NotFetched as error:
-            if name in optional and (address.is_pipe or isinstance(error, NotThere)):
+            if name in BESIDE and (address.is_pipe or isinstance(error, NotThere)):
                 (folder / name).unlink(missing_ok=True)
                 continue
             if isinstance(error, NotThere):

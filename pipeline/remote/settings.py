@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluate.approximate.memory import bytes_of
+from launch.sizes import bytes_of
 
 _PREFIX = "REELGOODS_"
 
@@ -44,10 +44,7 @@ class RemoteSettings:
 def remote_settings() -> RemoteSettings:
     """What the environment says."""
     size = os.environ.get(f"{_PREFIX}CACHE_SIZE") or "50GB"
-    try:
-        room = bytes_of(size)
-    except ValueError:
-        raise ValueError(f"--cache_size {size}: give a size such as 500MB, 50GB or 1.5TiB") from None
+    room = bytes_of(size, "--cache_size")
     cache = Path(os.environ.get(f"{_PREFIX}CACHE") or Path.home() / ".cache/reelgoods")
     tries = int(_number("REMOTE_TRIES", 6, 1))
     return RemoteSettings(

@@ -1,6 +1,6 @@
 """The items that a run could not read: the same list on all ranks, and in the run's folder.
 
-    RUN/bad_items.jsonl     {"id", "domain", "shard", "reason", "step"} a line: every item once, with the first step that lacked it
+    RUN/bad_items.jsonl     {"id", "domain", "shard", "shard_number", "reason", "step"} a line: every item once, with the first step that lacked it
 
 Which items these are follows from the shards alone, so a run that goes on from a checkpoint finds the same ones again and its list ends as that of an
 undisturbed run. A step without any of them costs no exchange between ranks: that there are some travels with the loss.
@@ -39,7 +39,7 @@ class UnreadItems:
         self._policy, self._path, self._shards = policy, out / FILE, shards
         self._pending: list[Unread] = []
         listed = _until(self._path, step) if is_main() else None
-        self._known: set[tuple[str, str]] = set(distributed.broadcast_object(listed))  # type: ignore[call-overload]
+        self._known: set[tuple[int, str]] = set(distributed.broadcast_object(listed))  # type: ignore[call-overload]
 
     def __len__(self) -> int:
         return len(self._known)
@@ -63,7 +63,7 @@ class UnreadItems:
             everyone = [[] for _ in range(distributed.world_size())]
             dist.all_gather_object(everyone, self._pending)
         self._pending = []
-        new = {(one.domain, one.id): one for one in chain.from_iterable(everyone) if (one.domain, one.id) not in self._known}
+        new = {(one.shard_number, one.id): one for one in chain.from_iterable(everyone) if (one.shard_number, one.id) not in self._known}
         if not new:
             return 0
         self._known |= new.keys()
@@ -76,12 +76,12 @@ class UnreadItems:
         return len(new)
 
 
-def _until(path: Path, step: int) -> list[tuple[str, str]]:
-    """(domain, id) of what is listed for steps up to `step`; the rest of the file is removed, and a last line that was cut off."""
+def _until(path: Path, step: int) -> list[tuple[int, str]]:
+    """(shard number, id) of what is listed for steps up to `step`; the rest of the file is removed, and a last line that was cut off."""
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     kept = [(line, record) for line in lines if line.endswith("\n") and (record := json.loads(line))["step"] <= step]
     with whole_file(path) as file:
         file.writelines(line for line, _ in kept)
-    return [(record["domain"], record["id"]) for _, record in kept]
+    return [(record["shard_number"], record["id"]) for _, record in kept]

@@ -21,3 +21,10 @@ def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     for ranks in (1, 2, 3):
         run_on_ranks(ranks, *(command for commands in prepared for command in commands[ranks]))
     return folders
+
+
+@pytest.fixture
+def runs(request: pytest.FixtureRequest, ran: dict[str, Path]) -> dict[int, Path]:
+    """Of the asking module: the folder of what ran with 1, 2 and 3 ranks (FOLDER/<ranks>); at 0 the shards that they read (FOLDER/shards)."""
+    folder = ran[request.module.__name__]
+    return {0: folder / "shards"} | {ranks: folder / str(ranks) for ranks in (1, 2, 3)}

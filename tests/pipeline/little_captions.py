@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from launch import distributed
 from launch.seeds import seed_everything
 from pipeline.pack import pack
 from pipeline.recipe import Optim, Recipe, Trainer, resolve
@@ -22,7 +21,7 @@ from pipeline.recipes.coder.build import build
 from pipeline.recipes.coder.settings import CODERSettings
 from pipeline.recipes.coder.system import CODER
 from pipeline.shards import ShardSet
-from tests.pipeline.little_run import fit
+from tests.pipeline.little_run import fit, fit_forms
 
 THINGS, COLOURS, PLACES = ("dog", "cat", "bus", "boat"), ("red", "blue", "green"), ("beach", "street", "field")
 SAYINGS = ("A {c} {t} on the {p}.", "the {t} is {c}", "There are two {c} {t}s!", "{p} with a {t}", "A picture of a {c} {t} at a {p}")
@@ -83,9 +82,4 @@ def train(recipe: Recipe, shards: ShardSet, out: Path, validation: ShardSet | No
 
 
 def main(argv: list[str]) -> None:
-    """Three steps of every form over the shards of the first argument, each below the second one."""
-    shards, out = argv
-    distributed.start("cpu", timeout_s=120)
-    for form, settings in FORMS.items():
-        train(recipe(3, **settings), ShardSet(shards), Path(out) / form)
-    distributed.stop()
+    fit_forms(train, recipe, FORMS, argv)

@@ -9,7 +9,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from launch import distributed
 from launch.seeds import seed_everything
 from pipeline.pack import pack
 from pipeline.recipe import Optim, Recipe, Trainer, resolve
@@ -18,7 +17,7 @@ from pipeline.recipes.hsl.settings import HSLSettings
 from pipeline.recipes.hsl.system import HSL
 from pipeline.shards import ShardSet
 from tests.pipeline.little_kddcup import write_little_kddcup
-from tests.pipeline.little_run import fit
+from tests.pipeline.little_run import fit, fit_forms
 
 FORMS: dict[str, dict[str, Any]] = {"mean": {}, "max": {"aggregation": "max", "mask_shared_queries": False}}
 """Settings of the runs that ranks are compared by."""
@@ -56,9 +55,4 @@ def train(recipe: Recipe, shards: ShardSet, out: Path, validation: ShardSet | No
 
 
 def main(argv: list[str]) -> None:
-    """Three steps of every form over the shards of the first argument, each below the second one."""
-    shards, out = argv
-    distributed.start("cpu", timeout_s=120)
-    for form, settings in FORMS.items():
-        train(recipe(3, **settings), ShardSet(shards), Path(out) / form)
-    distributed.stop()
+    fit_forms(train, recipe, FORMS, argv)

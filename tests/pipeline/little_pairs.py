@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from launch import distributed
 from launch.seeds import seed_everything
 from pipeline.pack import pack
 from pipeline.recipe import Optim, Recipe, Trainer, resolve
@@ -22,7 +21,7 @@ from pipeline.recipes.mqmc.settings import MQMCSettings
 from pipeline.recipes.mqmc.system import MQMC
 from pipeline.shards import Sample, ShardSet
 from tests.pipeline.corpora import write_catalog
-from tests.pipeline.little_run import fit
+from tests.pipeline.little_run import fit, fit_forms
 
 FORMS: dict[str, dict[str, Any]] = {
     "ours": {"queue_size": 2},
@@ -99,9 +98,4 @@ def train(recipe: Recipe, shards: ShardSet, out: Path, validation: ShardSet | No
 
 
 def main(argv: list[str]) -> None:
-    """Three steps of every form over the shards of the first argument, each below the second one."""
-    shards, out = argv
-    distributed.start("cpu", timeout_s=120)
-    for form, settings in FORMS.items():
-        train(recipe(3, **settings), ShardSet(shards), Path(out) / form)
-    distributed.stop()
+    fit_forms(train, recipe, FORMS, argv)

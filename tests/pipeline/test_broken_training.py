@@ -149,7 +149,7 @@ def test_a_run_that_stopped_among_bad_items_goes_on_as_if_nothing_had_happened(s
     train(shards, halted, "--trainer.max_steps", "2")
     early = lines(halted / "bad_items.jsonl")
     with open(halted / "bad_items.jsonl", "a", encoding="utf-8") as file:  # it was killed after a later step had found one, and in a line's middle
-        file.write(json.dumps({"id": "later", "domain": "video", "shard": "x", "reason": "y", "step": 3}) + '\n{"id": "v')
+        file.write(json.dumps({"id": "later", "domain": "video", "shard": "x", "shard_number": 0, "reason": "y", "step": 3}) + '\n{"id": "v')
     train(shards, halted)
 
     assert all(torch.equal(weights(straight)[name], value) for name, value in weights(halted).items())

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from pipeline.shards import ShardSet
 from tests.pipeline.little_captions import FORMS, new_system, packed_captions, recipe
+from tests.pipeline.little_run import weights
 
 
 def commands_for(folder: Path) -> dict[int, list[list[str]]]:
@@ -18,21 +18,11 @@ def commands_for(folder: Path) -> dict[int, list[list[str]]]:
     return {ranks: [["tests.pipeline.little_captions", str(shards), str(folder / str(ranks))]] for ranks in (1, 2, 3)}
 
 
-@pytest.fixture
-def runs(ran: dict[str, Path]) -> dict[int, Path]:
-    """Folder of the runs; at 0 the shards."""
-    return {0: ran[__name__] / "shards/train"} | {ranks: ran[__name__] / str(ranks) for ranks in (1, 2, 3)}
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return torch.load(folder / "checkpoints/step-00000003/weights.pt", weights_only=True)
-
-
 @pytest.mark.parametrize("ranks", [2, 3])
 @pytest.mark.parametrize("form", FORMS)
 def test_many_ranks_end_with_the_weights_queues_and_clusters_of_one_process(runs: dict[int, Path], form: str, ranks: int) -> None:
     one, many = weights(runs[1] / form), weights(runs[ranks] / form)
-    untrained = new_system(recipe(3, **FORMS[form]), ShardSet(runs[0])).state_dict()
+    untrained = new_system(recipe(3, **FORMS[form]), ShardSet(runs[0] / "train")).state_dict()
 
     moved = {name: (one[name] - value).abs().max().item() for name, value in untrained.items()}
     apart = {name: (one[name] - many[name]).abs().max().item() for name in one}

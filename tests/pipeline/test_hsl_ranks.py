@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from pipeline.recipes.hsl.system import VECTORS
 from pipeline.shards import ShardSet
 from tests.pipeline.little_hsl import FORMS, new_system, packed_little_kddcup, recipe
+from tests.pipeline.little_run import weights
 from tests.pipeline.packed import content
 
 
@@ -20,16 +20,6 @@ def commands_for(folder: Path) -> dict[int, list[list[str]]]:
     pack = ["pipeline.pack", "--data", str(folder / "corpus"), "--workers", "1", "--shard_samples", "50", "--vocab_size", "200"]
     own = {ranks: str(folder / str(ranks)) for ranks in (1, 2, 3)}
     return {ranks: [[*pack, "--out", f"{out}/shards"], ["tests.pipeline.little_hsl", str(shards / "train"), out]] for ranks, out in own.items()}
-
-
-@pytest.fixture
-def runs(ran: dict[str, Path]) -> dict[int, Path]:
-    """Folder of the runs; at 0 the shards."""
-    return {0: ran[__name__] / "shards"} | {ranks: ran[__name__] / str(ranks) for ranks in (1, 2, 3)}
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return torch.load(folder / "checkpoints/step-00000003/weights.pt", weights_only=True)
 
 
 @pytest.mark.parametrize("ranks", [2, 3])

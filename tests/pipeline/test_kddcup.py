@@ -12,6 +12,7 @@ from pipeline.pack import main, pack
 from pipeline.shards import ShardSet
 from pipeline.sources import open_source
 from pipeline.words import counted_vocabulary
+from tests.pipeline.bad_server import serving
 from tests.pipeline.little_features import feature, samples
 from tests.pipeline.little_kddcup import encoded, row, write_little_kddcup, write_rows
 from tests.pipeline.packed import content, ids, rejected
@@ -80,6 +81,15 @@ def test_elsewhere_queries_are_items_with_candidates_and_what_the_answers_say_is
     assert lists == {query: [line[0] for line in rows if line[8] == query] for query in answers} and len(lists["0"]) == 12
     assert test.ground_truth("query2goods") is None and test.pools("query2goods") is not None
     assert ShardSet(little / "shards/train").pools("query2goods") is None
+
+
+def test_candidates_of_a_split_without_answers_come_from_elsewhere_too(little: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REELGOODS_CACHE", str(tmp_path))
+    with serving(little / "shards") as server:
+        pools = ShardSet(f"{server.address}/testA").pools("query2goods")
+
+    here = ShardSet(little / "shards/testA").pools("query2goods")
+    assert pools is not None and here is not None and pools != here and pools.read_bytes() == here.read_bytes()
 
 
 def test_a_train_shard_is_a_range_of_the_file_and_packing_again_gives_the_same_bytes(little: Path, tmp_path: Path) -> None:

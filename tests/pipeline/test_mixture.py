@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -199,3 +200,21 @@ def test_a_run_on_a_mixture_goes_on_as_if_nothing_had_happened_and_keeps_its_cor
         train(tmp_path / "halted", "--train_corpora", f"{little}=0.4,{large}=0.6", "--trainer.max_steps", "6")
     with pytest.raises(ValueError, match="--data is required"):
         train(tmp_path / "none")
+
+
+def test_an_item_that_cannot_be_read_is_listed_for_each_corpus_that_has_one_of_its_id(packed: list[Path], tmp_path: Path) -> None:
+    for folder in packed:
+        shutil.copytree(folder / "train", tmp_path / folder.name / "train")
+        split = ShardSet(tmp_path / folder.name / "train")
+        sample = next(split.shard(number).sample(0) for number in split.of_domain("goods") if split.shards[number].name == "goods-000000")
+        path, start, size = sample.span("jpg")
+        data = bytearray(path.read_bytes())
+        data[start : start + size] = bytes(size)
+        path.write_bytes(data)
+        damaged = sample.id
+
+    large, little = (str(tmp_path / folder.name) for folder in packed)
+    train(tmp_path / "run", "--train_corpora", f"{large}=0.5,{little}=0.5", "--trainer.max_steps", "20")
+
+    listed = [json.loads(line) for line in (tmp_path / "run/bad_items.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in listed] == [damaged, damaged] and len({line["shard_number"] for line in listed}) == 2

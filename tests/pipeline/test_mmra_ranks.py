@@ -7,28 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from evaluate.predictions import read_predicted
 from pipeline.predict import main as predict
 from pipeline.shards import ShardSet
 from tests.pipeline.little_popularity import new_system, packed_law, recipe
+from tests.pipeline.little_run import weights
 
 
 def commands_for(folder: Path) -> dict[int, list[list[str]]]:
     """The same three steps by 1, 2 and 3 ranks."""
     features = packed_law(folder)
     return {ranks: [["tests.pipeline.little_popularity", str(features), str(folder / str(ranks))]] for ranks in (1, 2, 3)}
-
-
-@pytest.fixture
-def runs(ran: dict[str, Path]) -> dict[int, Path]:
-    """Folder of each run; at 0 the features."""
-    return {0: ran[__name__] / "shards"} | {ranks: ran[__name__] / str(ranks) for ranks in (1, 2, 3)}
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return torch.load(folder / "checkpoints/step-00000003/weights.pt", weights_only=True)
 
 
 @pytest.mark.parametrize("ranks", [2, 3])

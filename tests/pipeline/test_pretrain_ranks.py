@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from pipeline.pack import pack
 from pipeline.shards import ShardSet
 from tests.pipeline.exchange_on_ranks import PLACES, ROWS
 from tests.pipeline.little_pretraining import new_system, pretrain, recipe, write_categorised_corpus
+from tests.pipeline.little_run import weights
 
 
 def commands_for(folder: Path) -> dict[int, list[list[str]]]:
@@ -39,10 +39,6 @@ def test_rows_are_fetched_from_whoever_holds_them_and_their_gradients_go_back_th
     assert found["fetched"] == ROWS[PLACES].tolist()
     taken = {0: 10.0 + 100.0, 3: 1e3, 5: 1.0 + 1e4 + 1e5}
     assert found["gradient"] == [[taken.get(row, 0.0), 0.0] for row in range(6)]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return torch.load(folder / "checkpoints/step-00000003/weights.pt", weights_only=True)
 
 
 @pytest.mark.parametrize("ranks", [2, 3])

@@ -14,6 +14,7 @@ from launch.seeds import seed_everything
 from pipeline.pack import pack
 from pipeline.recipe import from_dict, module_of
 from tests.pipeline.little_corpus import SMALL, write_little_corpus
+from tests.pipeline.little_run import weights
 
 ADAM = ("--optim.lr", "0.01", "--optim.eps", "0.01")
 """A large eps: Adam divides a gradient that is nothing but rounding by its own size, which makes steps of rounding errors."""
@@ -48,10 +49,6 @@ def commands_for(folder: Path) -> dict[int, list[list[str]]]:
 @pytest.fixture
 def folder(ran: dict[str, Path]) -> Path:
     return ran[__name__]
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return torch.load(run / "checkpoints/step-00000003/weights.pt", weights_only=True)
 
 
 def untrained(run: Path) -> dict[str, torch.Tensor]:

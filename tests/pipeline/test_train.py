@@ -19,6 +19,7 @@ from pipeline.training import trainer as trainer_module
 from pipeline.training.step import Step
 from pipeline.training.validation import better
 from tests.pipeline.little_corpus import SMALL, write_little_corpus
+from tests.pipeline.little_run import weights
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +31,6 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(shards: Path, out: Path, *flags: str) -> None:
     train_module.main([*SMALL, "--data", str(shards), "--out", str(out), *flags])
-
-
-def weights(out: Path, step: int) -> dict[str, torch.Tensor]:
-    return torch.load(out / f"checkpoints/step-{step:08d}/weights.pt", weights_only=True)
 
 
 def losses(out: Path) -> list[tuple[int, float]]:
