@@ -153,7 +153,7 @@ class Cache:
 
     def _records(self) -> list[_Record]:
         found = []
-        for lock in self.root.glob(f"*/*/{HELD}/*.lock"):
+        for lock in self.root.glob(f"[!.]*/*/{HELD}/*.lock"):  # not what is coming in: it goes while we look
             try:
                 record = _read_record(lock)
                 found.append(_Record(lock, record[0], lock.stat().st_mtime_ns))

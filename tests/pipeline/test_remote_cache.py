@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.remote import cache as cache_module
+from pipeline.remote import mirror
 from pipeline.remote.ahead import Ahead
 from pipeline.remote.cache import Cache, Wanted
 from pipeline.remote.retries import NotFetched
+from pipeline.remote.settings import RemoteSettings
 
 SIZE = 1000
 THREE = 3 * SIZE + 500
@@ -104,6 +106,25 @@ def test_what_was_fetched_ahead_outlives_what_was_used_up_after_its_arrival(tmp_
     read(cache, wanted(tmp_path, 6))
     read(cache, wanted(tmp_path, 7))
     assert there(tmp_path) == {5, 6, 7}  # once used, it goes like any other
+
+
+def test_small_files_that_come_in_meanwhile_do_not_disturb_the_count(tmp_path: Path, forks: Callable[..., multiprocessing.Process]) -> None:
+    cache = Cache(tmp_path, THREE)
+    read(cache, wanted(tmp_path, 0))
+    bringing = forks(bring_small_files, tmp_path)
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.01)
+
+    assert {cache.used() for _ in range(2000)} == {SIZE}
+
+    assert bringing.is_alive()
+
+
+def bring_small_files(root: Path) -> None:
+    mirror.transfer = lambda source, path, most, timeout_s: path.write_bytes(b"small")  # type: ignore[assignment]
+    while True:
+        mirror.fetched("pipe:", RemoteSettings(root, THREE))
+        (root / "begun").touch()
 
 
 def test_a_fetch_that_fails_leaves_nothing_and_takes_no_room(tmp_path: Path) -> None:
