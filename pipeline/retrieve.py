@@ -53,6 +53,7 @@ def retrieve(loaded: Loaded, corpus: Corpus, split: str, task: str, out: Path, a
     try:
         with ending_when_lost("during the evaluation", "it goes on from the shards that are embedded"):
             shards, ground_truth = _shards_of(corpus, split, task, loaded)
+            pools = _pools_of(shards, task, arguments.candidates, loaded)
             dumps = Path(arguments.dumps) if arguments.dumps else out / "dumps"
             sides = [dumps / domain for domain in domains_of(task)]
             for domain, folder in zip(domains_of(task), sides):
@@ -74,7 +75,6 @@ def retrieve(loaded: Loaded, corpus: Corpus, split: str, task: str, out: Path, a
             queries, docs = map(Dump, sides)
             index = wanted_index(arguments.index, arguments.memory, arguments.recall)
             lists = out / "proposed" if loaded.system.scores_pairs else out
-            pools = _pools_of(shards, task, arguments.candidates, loaded)
             if pools is None:
                 found = search(
                     queries, docs, lists, task, _depth(arguments, loaded), engine=arguments.engine, device=arguments.device, ranks=ranks, index=index

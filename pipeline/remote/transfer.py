@@ -19,6 +19,9 @@ from pipeline.remote.retries import Interrupted, NotFetched, NotThere
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 """Scheme -> the extra of this project that brings its library."""
+CREDENTIALS = "the store's own settings hold credentials (AWS_PROFILE, GOOGLE_APPLICATION_CREDENTIALS, FSSPEC_S3_ANON=true …)"
+NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError")
+"""What the libraries of s3 and gs raise where nobody has told them who asks."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -65,9 +68,7 @@ def _get(source: str, target: Path, most: int | None, timeout_s: float) -> None:
     except FileNotFoundError as error:
         raise NotThere(f"{source}: not there") from error
     except PermissionError as error:
-        raise NotThere(
-            f"{source}: access refused ({error}); the store's own settings hold credentials (AWS_PROFILE, FSSPEC_S3_ANON=true …)"
-        ) from error
+        raise NotThere(f"{source}: access refused ({error}); {CREDENTIALS}") from error
     except Interrupted:
         raise
     except Exception as error:  # each store's library has exceptions of its own; all of them mean that this try failed
@@ -75,6 +76,8 @@ def _get(source: str, target: Path, most: int | None, timeout_s: float) -> None:
             raise
         status = getattr(error, "status", None)
         reason = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no answer'}"
+        if type(error).__name__ in NO_CREDENTIALS:
+            raise NotThere(f"{source}: no credentials ({reason}); {CREDENTIALS}") from error
         if isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429):
             raise NotThere(f"{source}: refused ({reason})") from error
         raise Interrupted(reason) from error

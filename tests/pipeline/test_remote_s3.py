@@ -69,3 +69,23 @@ def test_a_corpus_in_a_bucket_reads_as_the_one_that_lies_here_and_an_exchanged_o
     store.rm_file("shop/shards/test/video-000000.tar")
     with pytest.raises(NotFetched, match=r"video-000000.tar: not there, though the manifest lists video-000000"):
         videos.shard(0).sample(0).bytes("json")
+
+
+def test_without_credentials_it_is_tried_once_and_said_where_they_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = pytest.importorskip("s3fs", reason="needs s3fs (the extra `test`)").S3FileSystem
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    nowhere = str(tmp_path / "nowhere")
+    environment = {
+        "AWS_SHARED_CREDENTIALS_FILE": nowhere,
+        "AWS_CONFIG_FILE": nowhere,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "REELGOODS_CACHE": nowhere,
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    store.clear_instance_cache()
+
+    with pytest.raises(ValueError, match=r"no credentials \(NoCredentialsError.*the store's own settings hold credentials \(AWS_PROFILE"):
+        ShardSet("s3://shop/shards/train")
+    store.clear_instance_cache()

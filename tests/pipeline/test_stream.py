@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -87,9 +88,13 @@ def test_a_signal_to_the_group_of_a_rank_leaves_its_loader_processes_to_it(shard
     stream = stream_of(shards, range(3), workers=2)
     first = next(stream)
     loaders = [child.pid for child in multiprocessing.active_children() if child.pid not in already]
+    assert len(loaders) == 2
+    end = time.monotonic() + 60
+    while os.getpgid(0) in (groups := {os.getpgid(loader) for loader in loaders}) and time.monotonic() < end:
+        time.sleep(0.01)  # the first batch is of the first process: the second may not have begun
+    assert os.getpgid(0) not in groups
+    rest = iter([next(stream), next(stream)])  # one of each process, which looks at signals from its beginning on
     for loader in loaders:
         os.kill(loader, signal.SIGUSR1)
 
-    assert len(loaders) == 2
-    assert os.getpgid(0) not in {os.getpgid(loader) for loader in loaders}
-    assert same([first, *stream], batches(shards, range(3)))
+    assert same([first, *rest, *stream], batches(shards, range(3)))
