@@ -1,11 +1,12 @@
 """What each part of CODER does: plain InfoNCE, then queues, diversity weights, concepts and pseudo labels, one after the other, several seeds each.
 
-    python benchmarks/coder_ablation.py --corpus CORPUS --vision models/mobilenet_v2 --out OUT [--seeds 5] [--steps 400]
+    python benchmarks/coder_ablation.py --corpus CORPUS --vision models/mobilenet_v2 --out OUT [--seeds 5] [--steps 1200]
 
-CORPUS is what pipeline.sources.sample writes; it is made into images and captions first (`benchmarks/sample_captions.py`). Every run trains
-`coder:smoke` with the trainer and is measured on the test split by the search and the metrics of any evaluation. A run that is in OUT is not trained
-again. R@1 both ways and rsum of each variant are means over seeds with 95 % intervals (Student's t over seeds); so are differences from the variant
-before, seed by seed. The seeds change weights, order and dropout, and not the corpus. The last line is one JSON object.
+CORPUS is what pipeline.sources.sample writes (--products 720 --clips_per_product 3); it is made into images and captions first
+(`benchmarks/sample_captions.py`). Every run trains `coder:smoke` in batches of 16 and is measured on the test split, by the trainer, the search and
+the metrics of any run. A run that is in OUT is not trained again. R@1 both ways and rsum of each variant are means over seeds with 95 % intervals
+(Student's t over seeds); so are differences from the variant before, seed by seed. The seeds change weights, order and dropout, and not the corpus.
+The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ PARTS: dict[str, dict[str, Any]] = {
     "+ pseudo labels": {"cluster_weight": 0.1},
 }
 """Each variant has the settings of those before it, and its own."""
+BATCH_SIZE, RATE = 16, 5e-4
+"""A batch of the smoke recipe's 64 has a tenth of all images, as no batch of a real corpus does, and leaves queues nothing to add."""
 SHOWN = {"image2text R@1": "image2text/hit@1", "text2image R@1": "text2image/hit@1", RSUM: RSUM}
 """Number -> metric of a validation, which has hit rates as shares."""
 
@@ -60,6 +63,8 @@ def recipe_of(variant: str, seed: int, steps: int) -> Recipe:
     return dataclasses.replace(
         smoke,
         system=dataclasses.replace(smoke.system, **settings),
+        stream=dataclasses.replace(smoke.stream, batch_size=BATCH_SIZE),
+        optim=dataclasses.replace(smoke.optim, lr=RATE),
         trainer=dataclasses.replace(smoke.trainer, seed=seed, max_steps=steps, checkpoint_every=steps, precision="fp32"),
     )
 
@@ -98,7 +103,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--vision", required=True, help="transformers model folder whose map gives the regions, e.g. mobilenet_v2")
     parser.add_argument("--out", required=True, help="folder for captions, shards and runs")
     parser.add_argument("--seeds", type=int, default=5, help="runs of each variant (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=400, help="training steps of a run (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=1200, help="training steps of a run (default: %(default)s)")
     given = parser.parse_args(argv)
     out = Path(given.out)
     corpus = write_captions(Path(given.corpus), Path(given.vision), out / "captions")

@@ -2,8 +2,9 @@
 
 An image is the middle frame of a clip that shows one product; its regions are the places of a vision model's map (MobileNetV2 at 128 pixels: 4 x 4 of
 1,280 features). Captions are made from what the sample corpus knows of the product, its kind, build, pattern and emblem; none names all four, so that
-captions of products that are alike are alike, too, as people's are. To train on: all clips of the training files. For the test: a new clip of each
-product, of known products and of those that training has not seen.
+captions of products that are alike are alike, too, as people's are. A split has one clip of a product, so that no two images have the same five
+captions: to train on, of the products that the training files know; for the test, a new clip of each of them and of the products that training has
+not seen. Up to 720 products (`pipeline.sources.sample --products 720 --clips_per_product 3`) each have a caption that is theirs alone.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def write_captions(corpus: Path, vision: Path, out: Path) -> Path:
     settings = read_json(corpus / SETTINGS)
     products = {next(product_queries(product))[0]: product for product in catalogue(settings["products"], settings["seed"], NEW_SHARE)}
     source = open_source(corpus)
-    splits = {"train": list(_shown(source, "train", products)), "test": _one_each(_shown(source, "test", products))}
+    splits = {split: _one_each(_shown(source, split, products)) for split in ("train", "test")}
     encoder = load_vision(vision, dim=1, image_size=PIXELS, frozen_layers="all").eval()
     with whole_folder(out) as folder:
         for split, shown in splits.items():

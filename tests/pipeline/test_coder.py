@@ -65,31 +65,44 @@ def test_a_batch_holds_pairs_of_regions_and_words_with_their_concepts(shards: Pa
         preparation.collate(rows[:2])
 
 
-def test_the_instance_term_is_info_nce_over_batch_and_queue_without_rows_of_the_same_image(shards: Path) -> None:
+@pytest.mark.parametrize("queue_size", [0, 32])
+def test_the_instance_term_is_info_nce_without_rows_of_the_same_image_and_with_queues_over_keys_of_the_slow_copy_alone(
+    shards: Path, queue_size: int
+) -> None:
     split = ShardSet(shards / "train")
-    system = new_system(recipe(1, diversity=0.0, momentum=0.0, concepts=False), split).eval()
-    batch = pairs_of(system, split)
+    system = new_system(recipe(1, diversity=0.0, momentum=0.9, concepts=False, queue_size=queue_size), split).eval()
+    batch, suffix = pairs_of(system, split), "_key" if queue_size else ""
+    with torch.no_grad():
+        for parameter in system.branches.parameters():  # so that the slow copy is another net
+            parameter.add_(0.05 * torch.randn_like(parameter))
 
-    first = {name: value.detach() for name, value in system.encode(batch).items()}
-    empty = system(batch)["instance"].item()
-    assert not system.queues["image_instance"].filled  # rows go in after the step
-    system.after_step()
-    full = system(batch)["instance"].item()
+    def encoded() -> dict[str, Tensor]:
+        return {name: value.detach() for name, value in system.encode(batch).items()}
 
-    def slow(queued: int) -> float:
+    def slow(rows: dict[str, Tensor], queued: dict[str, Tensor]) -> float:
         losses = []
         for one, other in (("image", "text"), ("text", "image")):
-            keys = torch.cat([first[f"{other}_instance"], first[f"{other}_instance_key"][:queued]])
-            owners = torch.cat([batch["image"], batch["image"][:queued]])
+            keys = torch.cat([found[f"{other}_instance{suffix}"] for found in (rows, queued) if found])
+            owners = batch["image"].repeat(len(keys) // 12)
             for row in range(12):
-                logits = first[f"{one}_instance"][row] @ keys.T / 0.05
+                logits = rows[f"{one}_instance"][row] @ keys.T / 0.05
                 kept = owners != batch["image"][row]
                 kept[row] = True
                 losses.append((logits[kept].logsumexp(0) - logits[row]).item())
         return float(np.mean(losses))
 
-    assert empty == pytest.approx(slow(0), rel=1e-4) and full == pytest.approx(slow(12), rel=1e-4) and full > empty
-    assert system.queues["text_instance"].keys[:12, 0].tolist() == batch["image"].tolist()
+    first = encoded()
+    assert system(batch)["instance"].item() == pytest.approx(slow(first, {}), rel=1e-4)
+    system.after_step()
+    then = encoded()
+    assert system(batch)["instance"].item() == pytest.approx(slow(then, first if queue_size else {}), rel=1e-4)
+    if queue_size:
+        assert (
+            (first["text_instance"] - first["text_instance_key"]).abs().max()
+            > 0.01
+            < (then["text_instance_key"] - first["text_instance_key"]).abs().max()
+        )
+        assert system.queues["text_instance"].keys[:12, 0].tolist() == batch["image"].tolist()
 
 
 def test_pseudo_labels_are_of_the_pairs_and_concepts_alone_learn_from_them(shards: Path) -> None:

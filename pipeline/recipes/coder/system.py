@@ -9,8 +9,10 @@ which is one dot product of [sqrt(alpha) v, sqrt(1 - alpha) v'] and the like, of
          + concept_weight   ( contrast(v', t' and their queue) + contrast(t', v' and their queue) )                       halved
          + cluster_weight   ( cross-entropy(q, head(v')) + cross-entropy(q, head(t')) )                                   halved
 
-Queues hold vectors that a slow copy of both branches made of past pairs. q are balanced soft clusters of a pair's instance vectors (of the slow copy,
-their mean), over the batch and the queue.
+Queues hold vectors that a slow copy of both branches made of past pairs. With queues t and t' on the other side of a contrast are the slow copy's,
+too, as in MoCo: were a query's own match the live net's and most negatives the slow one's, which net made a vector would tell them apart, and that is
+what would be learned (with batches of 16, measured, worse than no queues). q are balanced soft clusters of a pair's instance vectors (of the slow
+copy, their mean), over the batch and the queue.
 
 Source: CODER (ECCV 2022) has these parts: queues of both sides, negatives weighted for diversity, two branches, pseudo labels by online clustering of
 instances that concepts predict. Their formulas could not be read: encoders and concepts are CVSE's, the rest is ours; each module says what it is.
@@ -114,8 +116,8 @@ class CODER(System):
         return terms
 
     def _contrast(self, rows: dict[str, Tensor], batch: Batch, pairs: Pairs, weight: Tensor, branch: str, asking: Side, answering: Side) -> Tensor:
-        """Of one branch in one direction: against all ranks' rows of this batch, with a gradient, and the queue."""
-        candidates, present = gather_rows(rows[f"{answering}_{branch}"]), gather_rows(_read(batch))
+        """Of one branch in one direction: against all ranks' rows of this batch, with a gradient; with queues, against their keys and the queue."""
+        candidates, present = gather_rows(rows[f"{answering}_{branch}{'_key' if self.queues else ''}"]), gather_rows(_read(batch))
         excluded = ~present.expand(pairs.size, -1)
         if (shared := pairs.documents_of_queries()) is not None:
             excluded = excluded | shared
