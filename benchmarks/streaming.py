@@ -7,8 +7,8 @@ number of frames (decord for video, Pillow for JPEG), and resize them. The strea
 and flip a clip, words to tokens, batches, and the way to the training process. Rounds alternate; the best of each is reported. The last
 line is one JSON object: samples a second, and the stream's share of bare decoding.
 
---before names another checkout of this project (`git worktree add CHECKOUT COMMIT`): its stream reads the same shards, in turn with ours, by its
-own `stream_rate`, both in processes of their own; `<kind>_now`, `<kind>_before` and `<kind>_ratio` are added.
+--before names another checkout of this project (`git worktree add CHECKOUT COMMIT`): its stream reads the same shards, in turn with ours, each in a
+process of its own, measured by the same lines; `<kind>_now`, `<kind>_before` and `<kind>_ratio` are added.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ from pipeline.stream import Slice, training_batches
 ROOT = Path(__file__).resolve().parent.parent
 FRAMES = 5
 BATCH = 16
+EPOCHS = 8
+"""Of the stream: what loaders have ready when the clock starts is then a small part."""
 
 
 def bare_video(path: str, size: int) -> int:
@@ -68,13 +70,13 @@ def bare_rate(decode: Callable[..., int], items: list, size: int, workers: int) 
 
 
 def stream_rate(shards: ShardSet, size: int, workers: int) -> float:
-    """Clips a second of the training stream over one epoch, after the loaders' first batches."""
+    """Clips a second of the training stream over some epochs, after the loaders' first batches."""
     settings = Stream(batch_size=BATCH, workers=workers)
     tokenizer = shards.tokenizer()
     assert tokenizer is not None
     preparation = DocumentPreparation(DocumentSettings(frames=FRAMES), size, tokenizer, settings)
     order = order_of(shards, settings, seed=0)
-    batches = training_batches(shards, order, preparation, seed=0, part=Slice(0, 1), epochs=range(1), workers=workers, prefetch=2)
+    batches = training_batches(shards, order, preparation, seed=0, part=Slice(0, 1), epochs=range(EPOCHS), workers=workers, prefetch=2)
     warm = 2 * workers
     clips = sum(len(batch["frames"]) for batch in islice(batches, warm))
     start = time.perf_counter()
@@ -83,19 +85,19 @@ def stream_rate(shards: ShardSet, size: int, workers: int) -> float:
 
 
 ONE_RATE = """
-import sys
-from benchmarks.streaming import stream_rate
-from pipeline.shards import ShardSet
-print(stream_rate(ShardSet(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+import runpy, sys
+here = runpy.run_path(sys.argv[1])
+print(here["stream_rate"](here["ShardSet"](sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])))
 """
+"""Runs this file's `stream_rate` with the packages of the folder it is started in."""
 
 
 def rate_in(checkout: Path, shards: ShardSet, size: int, workers: int) -> float:
-    """`stream_rate` as a checkout of the project has it, in a process of its own. Raises ValueError with its last words where it fails there."""
-    command = [sys.executable, "-c", ONE_RATE, str(shards.folder.resolve()), str(size), str(workers)]
+    """`stream_rate` of a checkout's stream, in a process of its own. Raises ValueError with its last words where it fails there."""
+    command = [sys.executable, "-c", ONE_RATE, __file__, str(shards.folder.resolve()), str(size), str(workers)]
     done = subprocess.run(command, cwd=checkout, env=os.environ | {"PYTHONPATH": str(checkout)}, capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(f"--before {checkout}: its benchmarks.streaming does not run on these shards: {(done.stderr.splitlines() or ['?'])[-1]}")
+        raise ValueError(f"--before {checkout}: its stream does not run on these shards: {(done.stderr.splitlines() or ['?'])[-1]}")
     return float(done.stdout.splitlines()[-1])
 
 

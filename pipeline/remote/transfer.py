@@ -84,13 +84,14 @@ def _get(source: str, target: Path, most: int | None, timeout_s: float) -> None:
 
 
 def _timeouts(scheme: str, timeout_s: float) -> dict[str, Any]:
-    if scheme in ("http", "https"):
-        import aiohttp  # here: takes a moment, and only these addresses need it
-
-        return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=timeout_s, sock_read=timeout_s)}}
     if scheme in ("s3", "s3a"):
         return {"config_kwargs": {"connect_timeout": timeout_s, "read_timeout": timeout_s}}
-    return {}
+    if scheme not in ("http", "https", "gs", "gcs"):
+        return {}
+    import aiohttp  # here: takes a moment, and only these addresses need it
+
+    silence = aiohttp.ClientTimeout(total=None, sock_connect=timeout_s, sock_read=timeout_s)
+    return {"client_kwargs": {"timeout": silence}} if scheme in ("http", "https") else {"requests_timeout": silence}
 
 
 class _Bound(Callback):
