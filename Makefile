@@ -21,10 +21,13 @@ test: ## set up .venv, then check
 	bash launch/setup.sh --if-stale
 	$(MAKE) --no-print-directory check
 
+# One process more than there are cores, since many tests wait for processes that they started.
+TEST_PROCESSES = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+
 check: ## ruff, mypy, pytest (all but the browser test and the one of several nodes)
 	$(PYTHON_IN_USE) -m ruff check .
 	$(PYTHON_IN_USE) -m mypy
-	$(PYTHON_IN_USE) -m pytest -m "not browser and not multinode" -n auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
+	$(PYTHON_IN_USE) -m pytest -m "not browser and not multinode" -n $(TEST_PROCESSES) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 
 test-browser: ## open the report and the page that searches by hand in a headless Chromium (installed where it may be)
 	bash launch/setup.sh --if-stale
