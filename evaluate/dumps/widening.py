@@ -12,8 +12,9 @@ def widen(rows: np.ndarray, out: np.ndarray) -> None:
 
     NumPy reads 0.8 GB/s of halves on a core, torch 3.5; a search by FAISS alone does not load torch for that.
     """
-    torch = sys.modules.get("torch")
-    if torch is None or rows.dtype != np.float16:
+    if "torch" not in sys.modules or rows.dtype != np.float16:
         np.copyto(out, rows)
     else:
+        import torch  # waits where another thread is in the middle of loading it
+
         torch.from_numpy(out).copy_(torch.from_numpy(rows))
