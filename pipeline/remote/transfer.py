@@ -39,7 +39,7 @@ def transfer(source: str, target: Path, most: int | None, timeout_s: float) -> N
     Raises:
         Interrupted: another try may help.
         NotThere: it would not.
-        NotFetched: there is no room left on the disk.
+        NotFetched: there is no room left on the disk, or nobody has told the store's library who asks.
         ValueError: an address of a kind that nothing here can read.
     """
     try:
@@ -77,7 +77,7 @@ def _get(source: str, target: Path, most: int | None, timeout_s: float) -> None:
         status = getattr(error, "status", None)
         reason = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no answer'}"
         if type(error).__name__ in NO_CREDENTIALS:
-            raise NotThere(f"{source}: no credentials ({reason}); {CREDENTIALS}") from error
+            raise NotFetched(f"{source}: no credentials ({reason}); {CREDENTIALS}") from error
         if isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429):
             raise NotThere(f"{source}: refused ({reason})") from error
         raise Interrupted(reason) from error

@@ -86,6 +86,9 @@ def test_without_credentials_it_is_tried_once_and_said_where_they_are_looked_for
         monkeypatch.setenv(name, value)
     store.clear_instance_cache()
 
-    with pytest.raises(ValueError, match=r"no credentials \(NoCredentialsError.*the store's own settings hold credentials \(AWS_PROFILE"):
+    with pytest.raises(
+        NotFetched,
+        match=r"^s3://shop/shards/train/manifest.json: no credentials \(NoCredentialsError.*the store's own settings hold credentials \(AWS_PROFILE",
+    ):
         ShardSet("s3://shop/shards/train")
     store.clear_instance_cache()

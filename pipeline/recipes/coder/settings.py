@@ -35,7 +35,7 @@ class CODERSettings:
     queue_size: int = 2048
     """past pairs that stay candidates of both directions, in one queue of each side and branch; 0: those of the batch alone (USER's)"""
     momentum: float = 0.999
-    """share of itself that the slow copy keeps at a step; it makes what goes into queues (USER's)"""
+    """share of itself that the slow copy keeps at a step; with queues it makes all candidates, and pseudo labels follow from it (USER's)"""
     diversity: float = 0.5
     """power of the weights by which many alike negatives count less: 0, all alike; 1, each kind once (ours, `losses/diversity_weights.py`)"""
     diversity_bandwidth: float = 0.1
