@@ -16,6 +16,7 @@ Legend: Q queries, N documents, n rows of a block, D width, k results a query.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -42,8 +43,10 @@ class Best(ABC):
         self._k = k
         self._next_row = 0
 
-    def add(self, block: np.ndarray, first_row: int) -> None:
+    def add(self, block: np.ndarray, first_row: int, done: Callable[[float], object] = float) -> None:
         """Let the documents `block` [n, D], whose rows start at `first_row`, compete; blocks come in ascending order of rows.
+
+        `done` is called with the share of this work that is behind, 1 at its end: with many queries a block takes long.
 
         Raises ValueError for products that float32 may not hold.
         """
@@ -54,11 +57,13 @@ class Best(ABC):
         if self._next_row >= MOST_ROWS:
             raise ValueError(f"{self._next_row} documents: at most 2^32 documents are searched at once; search parts of them")
         if len(block) and len(self._queries):
-            self._compete(np.ascontiguousarray(block, np.float32), first_row)
+            for share in self._compete(np.ascontiguousarray(block, np.float32), first_row):
+                done(share)
+        done(1.0)
 
     @abstractmethod
-    def _compete(self, block: np.ndarray, first_row: int) -> None:
-        """`add` once its arguments are looked at: float32 rows, one after the other, at least one."""
+    def _compete(self, block: np.ndarray, first_row: int) -> Iterator[float]:
+        """`add` once its arguments are looked at: float32 rows, one after the other, at least one. Yields the share that is behind."""
 
     @abstractmethod
     def keys(self) -> np.ndarray:

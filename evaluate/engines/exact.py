@@ -14,7 +14,7 @@ import numpy as np
 
 from evaluate.engines.ahead import read_ahead
 from evaluate.engines.choice import Choice, choose, make
-from evaluate.engines.keys import rows_of, scores_of
+from evaluate.engines.keys import parted
 from evaluate.ranks import Ranks
 from evaluate.vectors import Vectors
 from launch.logs import progress, say
@@ -60,13 +60,11 @@ class Exact:
             best = make(self._choice, queries, k)
             with progress(total=last - first, what="search", unit="doc", quiet=self._quiet) as bar:
                 for row, block in blocks:
-                    best.add(block, row)
-                    bar.update(len(block))
+                    behind, own = row - first, len(block)
+                    best.add(block, row, lambda share, behind=behind, own=own: bar.update(behind + int(share * own) - bar.n))  # type: ignore[misc]
                     del block
         keys = self._ranks.merged(best.keys())
-        if self._ranks.rank:
-            keys = keys[:0]
-        return scores_of(keys), rows_of(keys)
+        return parted(keys[:0].copy() if self._ranks.rank else keys)
 
     def _held(self) -> int:
         """Bytes for each number of a block: two blocks in float32, and what an engine may add."""

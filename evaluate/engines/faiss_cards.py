@@ -11,7 +11,7 @@ Legend: Q queries, n rows of a block, D width, k results a query, C candidates o
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -107,9 +107,10 @@ class CardsBest(Best):
     def keys(self) -> np.ndarray:
         return self._keys
 
-    def _compete(self, block: np.ndarray, first_row: int) -> None:
+    def _compete(self, block: np.ndarray, first_row: int) -> Iterator[float]:
         self._check_lengths(longest_of(block))
-        for bounds in shares_of(len(block), block.shape[1], self._free):
+        rounds = shares_of(len(block), block.shape[1], self._free)
+        for number, bounds in enumerate(rounds):
             shares = list(self._threads.map(lambda card, edges: Share(card, block, first_row, *edges), self._cards, bounds))
             shares = [share for share in shares if len(share.docs)]
             step = max(1, ANSWERS_AT_ONCE // (len(shares) * candidates_for(self._k, len(block))))
@@ -117,6 +118,7 @@ class CardsBest(Best):
                 chosen = slice(begin, begin + step)
                 for share, found in zip(shares, self._threads.map(lambda share, chosen=chosen: self._in_half(share, chosen), shares)):  # type: ignore[misc]
                     self._take_in(share, found, chosen)
+                yield (number + min(1.0, chosen.stop / len(self._queries))) / len(rounds)
 
     def _in_half(self, share: Share, chosen: slice) -> Candidates:
         """The best of a share by float16, or by float32 where lengths are beyond float16."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from evaluate.engines.best import Best, no_lists
@@ -37,7 +39,7 @@ class FaissBest(Best):
     def keys(self) -> np.ndarray:
         return self._keys
 
-    def _compete(self, block: np.ndarray, first_row: int) -> None:
+    def _compete(self, block: np.ndarray, first_row: int) -> Iterator[float]:
         faiss = load_faiss()
         longest = longest_of(block)
         self._check_lengths(longest)
@@ -49,3 +51,4 @@ class FaissBest(Best):
             given = self._queries[chosen], block, first_row
             unsure = settle(self._keys[chosen], Candidates(scores, rows, margin), *given)
             look_through(self._keys[chosen], unsure, *given, margin)
+            yield min(1.0, chosen.stop / len(self._queries))

@@ -10,6 +10,7 @@ import numpy as np
 NOTHING = np.int64(0x7FFF_FFFF_FFFF_FFFF)
 """Stands past the last document of a list; any document's key is smaller."""
 MOST_ROWS = 2**32
+PARTED_AT_ONCE = 1 << 20
 
 
 def keys_of(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -36,6 +37,16 @@ def rows_of(keys: np.ndarray) -> np.ndarray:
     rows = keys & np.int64(0xFFFF_FFFF)
     rows[keys == NOTHING] = -1
     return rows
+
+
+def parted(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(scores float32 [Q, k], rows int64 [Q, k]) of `keys` [Q, k], whose memory the rows take: 4 bytes more a result, not 20."""
+    scores, step = np.empty(keys.shape, np.float32), max(1, PARTED_AT_ONCE // max(1, keys.shape[1]))
+    for first in range(0, len(keys), step):
+        some = keys[first : first + step]
+        scores[first : first + step] = scores_of(some)
+        some[:] = rows_of(some)
+    return scores, keys
 
 
 def merge(best: np.ndarray, others: np.ndarray) -> None:

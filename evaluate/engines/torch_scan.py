@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -66,12 +67,14 @@ class TorchBest(Best):
         return self._lists.cpu().numpy()
 
     @torch.inference_mode()
-    def _compete(self, block: np.ndarray, first_row: int) -> None:
+    def _compete(self, block: np.ndarray, first_row: int) -> Iterator[float]:
         with self._device.as_bounded():
             cut = self._cut(block, first_row)
             step = max(1, min(self._device.queries_at_once, self._device.results_at_once // self._k))
             for begin in range(0, len(self._queries), step):
-                self._scan(np.arange(begin, min(begin + step, len(self._queries))), cut, guessing=True)
+                end = min(begin + step, len(self._queries))
+                self._scan(np.arange(begin, end), cut, guessing=True)
+                yield end / len(self._queries)
 
     def _cut(self, block: np.ndarray, first_row: int) -> Cut:
         started = time.perf_counter()

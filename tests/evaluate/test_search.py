@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from evaluate.dump import Dump
 from evaluate.dumps.array import ArrayVectors
 from evaluate.embeddings import finish_dump, write_dump_shard
-from evaluate.engines import exact
+from evaluate.engines import exact, faiss_flat
 from evaluate.ids import decode_ids
 from evaluate.ranked import Ranked
 from evaluate.search import main, search
@@ -285,6 +287,30 @@ def test_the_engine_does_not_show_in_the_files(tmp_path, capsys):
     for name in ("ranked.h5", "run.trec"):
         assert (tmp_path / "faiss" / name).read_bytes() == (tmp_path / "torch" / name).read_bytes()
     assert "engine: torch on cpu (as asked for)" in capsys.readouterr().out
+
+
+def test_the_bar_moves_within_a_block_and_ends_at_all_documents(monkeypatch):
+    monkeypatch.setattr(faiss_flat, "QUERIES_AT_ONCE", 10)
+    seen = []
+
+    class Bar:
+        n = 0
+
+        def update(self, more: int) -> None:
+            self.n += more
+            seen.append(self.n)
+
+    @contextmanager
+    def shown(total: int, **_: object) -> Iterator[Bar]:
+        assert total == 100
+        yield Bar()
+
+    monkeypatch.setattr(exact, "progress", shown)
+    vectors = random_rows(100, 4)
+
+    exact.Exact(Rows(vectors), engine="faiss", device="cpu", block_rows=60)(vectors[:20], 5)
+
+    assert seen == [30, 60, 60, 80, 100, 100]
 
 
 def test_the_block_budget_counts_the_block_that_is_read_meanwhile(monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from evaluate.engines import faiss_cards
 from evaluate.engines.faiss_cards import WORKSPACE_BYTES, CardsBest, shares_of
 from evaluate.engines.faiss_flat import search_arrays
 from evaluate.engines.faiss_loading import load_faiss
@@ -84,3 +85,12 @@ def test_lengths_beyond_float16_are_searched_in_float32():
 def test_more_results_than_a_card_finds_are_refused_with_the_remedy():
     with pytest.raises(ValueError, match="the best 2001: FAISS finds at most 2000 in proven order on a card; use --engine torch or --device cpu"):
         CardsBest(np.ones((1, 8)), 2001, [])
+
+
+def test_rounds_and_queries_tell_how_far_a_block_is(monkeypatch):
+    monkeypatch.setattr(faiss_cards, "ANSWERS_AT_ONCE", 5 * 26)  # 26 candidates for the best 10: 5 queries at once
+    best, told = CardsBest(few_values(9, 24), 10, [PretendedCard(500, 24)]), []
+
+    best.add(few_values(1000, 24), 0, told.append)
+
+    assert told == [5 / 18, 0.5, 0.5 + 5 / 18, 1, 1]

@@ -46,6 +46,17 @@ def test_many_queries_are_searched_in_pieces(monkeypatch):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_many_queries_tell_how_far_a_block_is(monkeypatch):
+    monkeypatch.setattr(faiss_flat, "QUERIES_AT_ONCE", 10)
+    best, told = FaissBest(few_values(25, 5), 30), []
+
+    best.add(few_values(400, 5), 0, told.append)
+
+    assert told == [0.4, 0.8, 1, 1]
+    best.add(np.empty((0, 5), np.float32), 400, told.append)
+    assert told[4:] == [1]
+
+
 def test_documents_that_are_all_alike_come_in_the_order_of_rows():
     queries, docs = np.ones((3, 8), np.float32), np.ones((2000, 8), np.float32)
     best = FaissBest(queries, 200)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 
-from evaluate.engines.keys import NOTHING, keys_of, merge_ragged, rows_of, scores_of
+from evaluate.engines.keys import NOTHING, PARTED_AT_ONCE, keys_of, merge_ragged, parted, rows_of, scores_of
 from evaluate.engines.pairs import longest_of, pair_products
 from evaluate.engines.rounding import HALVES, Margin, half_margin, plain_margin
 
@@ -65,6 +67,24 @@ def test_keys_sort_by_score_descending_then_row_and_give_both_back():
     np.testing.assert_array_equal(scores_of(keys), scores)
     np.testing.assert_array_equal(rows_of(keys), rows)
     assert (scores_of(np.array([NOTHING]))[0], rows_of(np.array([NOTHING]))[0]) == (-np.inf, -1)
+
+
+def test_scores_and_rows_are_parted_in_the_memory_of_the_keys():
+    scores, rows = np.random.default_rng(0).standard_normal((6_000, 1_000), np.float32), np.tile(np.arange(1_000), (6_000, 1))
+    keys = keys_of(scores, rows)
+    keys[5, 990:] = NOTHING
+    scores[5, 990:], rows[5, 990:] = -np.inf, -1
+
+    tracemalloc.start()
+    try:
+        ours = parted(keys)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    np.testing.assert_array_equal(ours[0], scores)
+    np.testing.assert_array_equal(ours[1], rows)
+    assert ours[1] is keys and peak < 4 * keys.size + 32 * PARTED_AT_ONCE  # both at once: 20 bytes a result, 120 MB
 
 
 def test_ragged_lists_are_merged_by_query():

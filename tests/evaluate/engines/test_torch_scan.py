@@ -106,6 +106,15 @@ def test_documents_that_are_all_alike_are_scored_as_they_come_and_come_in_the_or
     assert max(most) <= 3 * (torch_part.MOST_FOUND * 200 + torch_part.MORE_FOUND + 1000)
 
 
+def test_many_queries_tell_how_far_a_block_is(monkeypatch):
+    monkeypatch.setattr(Processor, "queries_at_once", 10)
+    best, told = TorchBest(real_values(25, 5), 30, "cpu"), []
+
+    best.add(real_values(400, 5), 0, told.append)
+
+    assert told == [0.4, 0.8, 1, 1]
+
+
 def test_lengths_beyond_float16_are_searched_in_float32_and_beyond_that_refused():
     queries, docs = few_values(5, 7) * 1e3, few_values(300, 7) * 1e4
 
