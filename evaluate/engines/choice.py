@@ -3,8 +3,8 @@
     faiss     FAISS: its cards where it has some, else the processor
     torch     torch: a card where it sees one, else the processor
     auto      a small search: FAISS on the processor, which starts at once and needs no torch. Otherwise, of torch's card, FAISS's cards, torch on
-              a processor that multiplies bfloat16, and FAISS on the processor those that are here; of several the one that is fastest with
-              the first documents
+              the processor (where it multiplies bfloat16, or the search is a long one), and FAISS on the processor those that are here; of
+              several the one that is fastest with the first documents
 
 The engines give the same lists, so the choice shows in the time alone (between processor and card in the last bit of a score, too).
 """
@@ -28,7 +28,9 @@ from evaluate.engines.processor import multiplies_bf16
 ENGINES = ("auto", "faiss", "torch")
 SMALL = 1e11
 """Multiplications up to which loading another library takes longer than the search."""
-TRIED_DOCS, TRIED_QUERIES = 8192, 1024
+MEDIUM = 1e12
+"""Multiplications up to which loading torch takes longer than what its float32 saves on a processor: nothing, or (long lists, narrow vectors) half."""
+TRIED_DOCS, TRIED_QUERIES = 32768, 512
 DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
@@ -69,16 +71,16 @@ def choose(engine: str, device: str, queries: np.ndarray, k: int, docs: int, blo
         raise ValueError(f"--engine {engine}: choose {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")
     if device not in ("auto", "cpu") and not device.startswith("cuda"):
         raise ValueError(f"--device {device}: choose auto, cpu or cuda")
-    there = _there(engine, device, k, small=float(len(queries)) * docs * queries.shape[1] < SMALL)
+    there = _there(engine, device, k, float(len(queries)) * docs * queries.shape[1])
     return there[0] if len(there) == 1 or block is None else _fastest(there, queries, k, block)
 
 
-def _there(engine: str, device: str, k: int, small: bool) -> list[Choice]:
-    """What may be taken."""
+def _there(engine: str, device: str, k: int, products: float) -> list[Choice]:
+    """What may be taken for a search of so many multiplications."""
     wants_card, wants_processor = device != "cpu", not device.startswith("cuda")
-    if small and engine == "auto" and wants_processor:
+    if products < SMALL and engine == "auto" and wants_processor:
         return [Choice("faiss", why="for a small search")]
-    torch_processor = wants_processor and (engine == "torch" or (engine == "auto" and multiplies_bf16()))
+    torch_processor = wants_processor and (engine == "torch" or (engine == "auto" and (multiplies_bf16() or products >= MEDIUM)))
     if torch_processor:
         importlib.import_module("torch")  # before FAISS is looked at (library.py)
     torch_card = wants_card and engine != "faiss" and _torch_sees_a_card()
@@ -89,7 +91,7 @@ def _there(engine: str, device: str, k: int, small: bool) -> list[Choice]:
     if faiss_cards and k <= MOST_RESULTS:
         found.append(Choice("faiss-cards", why="FAISS sees cards"))
     if torch_processor and not (engine == "torch" and torch_card):
-        found.append(Choice("torch", "cpu", "the processor multiplies bfloat16" if multiplies_bf16() else "as asked for", 2 * multiplies_bf16()))
+        found.append(Choice("torch", "cpu", "as asked for" if engine == "torch" else "the search is a long one", 2 * multiplies_bf16()))
     if wants_processor and (engine == "auto" or (engine == "faiss" and not found)):
         asked = f"FAISS finds at most {MOST_RESULTS} on a card" if faiss_cards else "as asked for"
         found.append(Choice("faiss", why=asked if engine == "faiss" else "no card is seen, and the processor does not multiply bfloat16"))

@@ -53,6 +53,16 @@ def test_auto_takes_faiss_for_a_small_search_and_where_there_is_nothing_else(mac
     assert [names("auto"), names("auto", k=2001)] == ["faiss-cards cpu", "faiss cpu"]
 
 
+def test_a_long_search_on_a_processor_is_worth_loading_torch_to_try_both(machine):
+    vectors = np.ones((100, 8), np.float32)
+    assert [names("auto"), names("auto", docs=2 * LARGE)] == ["faiss cpu", "torch cpu"]
+
+    assert "s for 100 x 100 (" in str(choose("auto", "cpu", vectors, 10, 2 * LARGE, vectors))
+    assert str(choose("auto", "cpu", vectors, 10, LARGE, vectors)) == (
+        "FAISS on the processor (no card is seen, and the processor does not multiply bfloat16)"
+    )
+
+
 def test_of_several_engines_the_one_that_is_fastest_with_the_first_documents_is_taken(machine, monkeypatch):
     machine(bf16=True)
     asked = []
@@ -65,10 +75,10 @@ def test_of_several_engines_the_one_that_is_fastest_with_the_first_documents_is_
     monkeypatch.setattr(choice_module, "make", made)
     monkeypatch.setattr(choice_module.time, "perf_counter", lambda: next(seconds))
 
-    chosen = choose("auto", "auto", np.ones((2000, 8), np.float32), 5, LARGE, np.ones((9000, 8), np.float32))
+    chosen = choose("auto", "auto", np.ones((2000, 8), np.float32), 5, LARGE, np.ones((33_000, 8), np.float32))
 
-    assert str(chosen) == "FAISS on the processor (which took 2.00 s for 1024 x 8192 (torch on cpu 3.00 s))"
-    assert asked == [("torch", 1024)] * 2 + [("faiss", 1024)] * 2
+    assert str(chosen) == "FAISS on the processor (which took 2.00 s for 512 x 32768 (torch on cpu 3.00 s))"
+    assert asked == [("torch", 512)] * 2 + [("faiss", 512)] * 2
 
 
 def test_an_engine_that_fails_is_not_taken_and_its_error_is_said(machine, monkeypatch):
