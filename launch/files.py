@@ -12,11 +12,22 @@ from pathlib import Path
 from typing import IO, Any
 
 
+def make_folder(path: str | Path) -> Path:
+    """The folder `path`, made with those above it where it was not there. Raises ValueError naming a file that is in its way."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        file = next(place for place in (path, *path.parents) if place.exists())
+        raise ValueError(f"{path}: {file} is a file, not a folder; give another place, or move it away") from error
+    return path
+
+
 @contextmanager
 def whole_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` for a library to write to; renamed to `path` when the block ends well, removed when not."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -39,7 +50,7 @@ def whole_file(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """A temporary folder beside `path` that becomes `path` when the block ends well; an older folder of that name is replaced."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()

@@ -24,6 +24,10 @@ from evaluate.engines.keys import MOST_ROWS, NOTHING, rows_of, scores_of
 from evaluate.engines.rounding import LARGEST
 
 
+class NoRoom(ValueError):
+    """An engine's device has not the memory that it needs."""
+
+
 class Best(ABC):
     """The best k documents of each query so far. Memory: queries, 8 Q k bytes, and buffers that depend on k alone.
 
@@ -48,7 +52,7 @@ class Best(ABC):
 
         `done` is called with the share of this work that is behind, 1 at its end: with many queries a block takes long.
 
-        Raises ValueError for products that float32 may not hold.
+        Raises ValueError for products that float32 may not hold, and NoRoom.
         """
         assert first_row >= self._next_row, f"rows from {first_row} on after those up to {self._next_row}"
         self._next_row = first_row + len(block)

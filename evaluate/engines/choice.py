@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evaluate.engines.best import Best
-from evaluate.engines.faiss_cards import MOST_RESULTS, CardsBest
+from evaluate.engines.best import Best, NoRoom
+from evaluate.engines.device_names import check_device
+from evaluate.engines.faiss_cards import MOST_RESULTS, CardsBest, cards_here
 from evaluate.engines.faiss_flat import FaissBest
 from evaluate.engines.faiss_loading import load_faiss
 from evaluate.engines.processor import multiplies_bf16
@@ -29,7 +30,7 @@ ENGINES = ("auto", "faiss", "torch")
 SMALL = 1e11
 """Multiplications up to which loading another library takes longer than the search."""
 MEDIUM = 1e12
-"""Multiplications up to which loading torch takes longer than what its float32 saves on a processor: nothing, or (long lists, narrow vectors) half."""
+"""Multiplications up to which loading torch takes longer than its float32 saves on a processor: nothing, or half (long lists, narrow vectors)."""
 TRIED_DOCS, TRIED_QUERIES = 32768, 512
 DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
@@ -47,6 +48,10 @@ class Choice(NamedTuple):
         """What a person reads."""
         return {"faiss": "FAISS on the processor", "faiss-cards": "FAISS on its cards", "torch": f"torch on {self.device}"}[self.name]
 
+    def finds(self, k: int) -> bool:
+        """Whether it gives lists of `k`."""
+        return self.name != "faiss-cards" or k <= MOST_RESULTS
+
     def __str__(self) -> str:
         return f"{self.label} ({self.why})"
 
@@ -56,7 +61,7 @@ def make(choice: Choice, queries: np.ndarray, k: int) -> Best:
     if choice.name == "faiss":
         return FaissBest(queries, k)
     if choice.name == "faiss-cards":
-        return CardsBest(queries, k)
+        return CardsBest(queries, k, cards_here(choice.device))
     from evaluate.engines.torch_scan import TorchBest  # here: it loads torch, which a search by FAISS is spared
 
     return TorchBest(queries, k, choice.device)
@@ -69,8 +74,7 @@ def choose(engine: str, device: str, queries: np.ndarray, k: int, docs: int, blo
     """
     if engine not in ENGINES:
         raise ValueError(f"--engine {engine}: choose {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")
-    if device not in ("auto", "cpu") and not device.startswith("cuda"):
-        raise ValueError(f"--device {device}: choose auto, cpu or cuda")
+    check_device(device)
     there = _there(engine, device, k, float(len(queries)) * docs * queries.shape[1])
     return there[0] if len(there) == 1 or block is None else _fastest(there, queries, k, block)
 
@@ -81,15 +85,15 @@ def _there(engine: str, device: str, k: int, products: float) -> list[Choice]:
     if products < SMALL and engine == "auto" and wants_processor:
         return [Choice("faiss", why="for a small search")]
     torch_processor = wants_processor and (engine == "torch" or (engine == "auto" and (multiplies_bf16() or products >= MEDIUM)))
-    if torch_processor:
-        importlib.import_module("torch")  # before FAISS is looked at (library.py)
+    if torch_processor or (wants_card and _driver()):
+        importlib.import_module("torch")  # before FAISS is looked at (faiss_loading.py)
     torch_card = wants_card and engine != "faiss" and _torch_sees_a_card()
     found = []
     if torch_card:
         found.append(Choice("torch", device.replace("auto", "cuda"), "torch sees a card"))
     faiss_cards = wants_card and engine != "torch" and _faiss_sees_cards()
     if faiss_cards and k <= MOST_RESULTS:
-        found.append(Choice("faiss-cards", why="FAISS sees cards"))
+        found.append(Choice("faiss-cards", device, "FAISS sees cards", held=2))
     if torch_processor and not (engine == "torch" and torch_card):
         found.append(Choice("torch", "cpu", "as asked for" if engine == "torch" else "the search is a long one", 2 * multiplies_bf16()))
     if wants_processor and (engine == "auto" or (engine == "faiss" and not found)):
@@ -116,7 +120,7 @@ def _fastest(there: list[Choice], queries: np.ndarray, k: int, block: np.ndarray
             best.keys()
             seconds.append(time.perf_counter() - started)
             said.append(f"{choice.label} {seconds[-1]:.2f} s")
-        except RuntimeError as error:  # a card that others fill, or that a build has no code for
+        except (RuntimeError, NoRoom) as error:  # a card that others fill, or that a build has no code for
             seconds.append(float("inf"))
             said.append(f"{choice.label} failed: {str(error).splitlines()[0]}")
     fastest = int(np.argmin(seconds))
@@ -128,11 +132,15 @@ def _fastest(there: list[Choice], queries: np.ndarray, k: int, block: np.ndarray
 
 def _torch_sees_a_card() -> bool:
     """Without loading torch where there is no driver that it could use."""
-    if "torch" not in sys.modules and not any(Path(path).exists() for path in DRIVERS):
+    if "torch" not in sys.modules and not _driver():
         return False
     import torch
 
     return torch.cuda.is_available()
+
+
+def _driver() -> bool:
+    return any(Path(path).exists() for path in DRIVERS)
 
 
 def _faiss_sees_cards() -> bool:

@@ -46,7 +46,7 @@ class Exact:
         first, last = self._ranks.slice(len(self._docs))
         rows = self._block_rows or max(1, BLOCK_BYTES // (self._held() * self._docs.dim))
         blocks = read_ahead(self._docs.blocks(rows, first, last))
-        if self._choice is None:
+        if self._choice is None or not self._choice.finds(k):
             with self._ranks.one_outcome():
                 head = next(blocks, None)
             with self._ranks.one_outcome():

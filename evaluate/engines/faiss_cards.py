@@ -17,7 +17,8 @@ from typing import Protocol
 
 import numpy as np
 
-from evaluate.engines.best import Best, no_lists
+from evaluate.engines.best import Best, NoRoom, no_lists
+from evaluate.engines.device_names import number_of
 from evaluate.engines.faiss_loading import load_faiss
 from evaluate.engines.pairs import longest_of
 from evaluate.engines.rounding import LARGEST, half_margin, plain_margin
@@ -60,9 +61,12 @@ class GpuCard:
         return faiss.knn_gpu(self._resources, queries, docs, wanted, metric=faiss.METRIC_INNER_PRODUCT, device=self._number)
 
 
-def cards_here() -> list[FaissCard]:
-    """All cards; in a job that of this rank."""
+def cards_here(device: str = "auto") -> list[FaissCard]:
+    """All cards; in a job that of this rank; the one that `device` names, as "cuda:1" does. Raises ValueError for one that is not there."""
     number = load_faiss().get_num_gpus()
+    named = number_of(device, number, "FAISS")
+    if named is not None:
+        return [GpuCard(named)]
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return [GpuCard(int(os.environ.get("LOCAL_RANK", "0")) % number)]
     return [GpuCard(card) for card in range(number)]
@@ -71,13 +75,13 @@ def cards_here() -> list[FaissCard]:
 def shares_of(rows: int, dim: int, free_bytes: Sequence[int]) -> list[list[tuple[int, int]]]:
     """Rounds of (first, last) a card: how `rows` documents in float32 (they may be asked for again) go through cards with `free_bytes` each.
 
-    One round where all fit, in shares of the size of the cards' memory; else as many as it takes. Raises ValueError where a card has no room.
+    One round where all fit, in shares of the size of the cards' memory; else as many as it takes. Raises NoRoom where no card has room.
     """
     room = [max(0, free - WORKSPACE_BYTES) // (4 * dim) for free in free_bytes]
     if not sum(room):
         free = ", ".join(f"{free / 1e9:.1f}" for free in free_bytes)
         needs = f"of which FAISS takes {WORKSPACE_BYTES / 1e9:.1f} each"
-        raise ValueError(f"the cards have {free} GB free, {needs}; end what else runs on them, or use --device cpu")
+        raise NoRoom(f"the cards have {free} GB free, {needs}; end what else runs on them, or use --device cpu")
     rounds = []
     for first in range(0, rows, sum(room)):
         number = min(sum(room), rows - first)
@@ -113,7 +117,7 @@ class CardsBest(Best):
         for number, bounds in enumerate(rounds):
             shares = list(self._threads.map(lambda card, edges: Share(card, block, first_row, *edges), self._cards, bounds))
             shares = [share for share in shares if len(share.docs)]
-            step = max(1, ANSWERS_AT_ONCE // (len(shares) * candidates_for(self._k, len(block))))
+            step = max(1, ANSWERS_AT_ONCE // sum(self._asked(share) for share in shares))
             for begin in range(0, len(self._queries), step):
                 chosen = slice(begin, begin + step)
                 for share, found in zip(shares, self._threads.map(lambda share, chosen=chosen: self._in_half(share, chosen), shares)):  # type: ignore[misc]
@@ -125,10 +129,12 @@ class CardsBest(Best):
         dim, longest = share.docs.shape[1], max(share.longest, share.longest * float(self._lengths.max()), float(self._lengths.max()))
         if longest > LARGEST["float16"]:
             return self._in_full(share, self._queries[chosen], self._lengths[chosen])
-        # Float16 decides about half as many documents as float32 does of those around the k-th: some more are asked for.
-        wanted = min(self._k + HALF_SPARE + self._k // 4, len(share.docs), MOST_CANDIDATES)
         margin = half_margin(self._lengths[chosen], self._residuals[chosen], share.longest, share.residual, dim, "float16")
-        return Candidates(*share.card.nearest(self._rounded[chosen], share.rounded, wanted), margin)
+        return Candidates(*share.card.nearest(self._rounded[chosen], share.rounded, self._asked(share)), margin)
+
+    def _asked(self, share: Share) -> int:
+        """Candidates a query: float16 decides about fewer documents than float32 does of those around the k-th, so some more are asked for."""
+        return min(self._k + HALF_SPARE + self._k // 4, len(share.docs), MOST_CANDIDATES)
 
     def _in_full(self, share: Share, queries: np.ndarray, lengths: np.ndarray) -> Candidates:
         margin = plain_margin(lengths, share.longest, share.docs.shape[1])

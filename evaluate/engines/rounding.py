@@ -10,7 +10,9 @@ A score in half precision takes q' and d', q and d rounded to half, and sums in 
 
 where the lengths of the residuals are not bounded but measured (the residual of a float32 is a float32). Products of two halves are exact in
 float32. Sums are taken with u = 2^-22 for float32: matrix units align the terms of a sum and cut instead of rounding, and some instructions
-round twice a product. The sum comes back rounded to half once more, by at most h |score| with h = u_half / (1 - u_half).
+round twice a product. The sum comes back rounded to half once more, by at most h |score| with h = u_half / (1 - u_half), and a score that
+is too small for a format's full precision by at most half its smallest number; where vectors are so short that this decides, half precision
+is of no use.
 Our own source; tests hold every bound against float64.
 
 Legend: q query, d document, D width, Q queries.
@@ -28,6 +30,10 @@ MATRIX_UNIT = 2.0**-22
 HALVES = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 LARGEST = {"float32": 3.0e38, "float16": 6.0e4, "bfloat16": 3.0e38}
 """A product of lengths up to which no sum overflows."""
+STEPS = {"float16": 2.0**-24, "bfloat16": 2.0**-133}
+"""A format's smallest number."""
+SHORT = {"float16": 2.0**-11, "bfloat16": 2.0**-100}
+"""A product of lengths below which the smallest numbers decide more than the share that rounding takes."""
 SMALLEST = 2.0**-100
 """More than what is lost, an operation, where numbers too small for a format become 0."""
 SHORTEST = 2.0**-50
@@ -88,4 +94,4 @@ def half_margin(query_lengths: np.ndarray, query_residuals: np.ndarray, longest:
     document, lost = measured(np.array([longest, residual]), dim).tolist()
     rounded = document + lost
     fixed = lengths * lost + residuals * rounded + (lengths + residuals) * rounded * gamma(2 * dim, MATRIX_UNIT) + lengths * document * gamma(dim)
-    return Margin(fixed + dim * SMALLEST * (1 + lengths + document), HALVES[half] / (1 - HALVES[half]))
+    return Margin(fixed + STEPS[half] + dim * SMALLEST * (1 + lengths + document), HALVES[half] / (1 - HALVES[half]))

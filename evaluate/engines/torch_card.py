@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluate.engines.keys import NOTHING
-
 T = TypeVar("T")
 PAIRS_AT_ONCE = 1 << 16
+MOST_ABOVE = 1 << 25
+"""Pairs of a tile that are taken up at once, some 100 bytes each."""
 
 
 def lengths_of(rows: Tensor) -> Tensor:
@@ -93,6 +93,11 @@ class Card:
         """[Q, w]: the scores of a tile, in its format."""
         return queries @ tile.T
 
+    def pieces(self, scores: Tensor, floors: np.ndarray) -> Sequence[Tensor]:
+        """`scores` [Q, w], cut between documents where too many lie above the `floors` to be taken up at once."""
+        reached = int((scores >= rounded_down(floors, scores.dtype).to(self.device)[:, None]).sum())
+        return [scores] if reached <= MOST_ABOVE else scores.split(max(1, MOST_ABOVE // len(scores)), dim=1)
+
     def above(self, scores: Tensor, floors: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """(own int64 [c], places int64 [c], scores [c]): where `scores` [Q, w] are at least the query's floor, ordered by query."""
         own, places = (scores >= rounded_down(floors, scores.dtype).to(self.device)[:, None]).nonzero(as_tuple=True)
@@ -117,11 +122,14 @@ class Card:
 
     def rank_best(self, values: Tensor, counts: Tensor, rank: int) -> np.ndarray:
         """float32 [Q]: the `rank`-th best of each query's `counts[q]` of `values` [C]; -inf where there are fewer."""
-        table = torch.full((len(counts), max(rank, int(counts.max()))), -torch.inf, device=values.device)
-        starts = counts.cumsum(0) - counts
-        own = torch.repeat_interleave(torch.arange(len(counts), device=values.device), counts)
-        table[own, torch.arange(len(values), device=values.device) - starts[own]] = values
-        return table.topk(rank, dim=1).values[:, -1].cpu().numpy()
+        # Sorted by value, then by query: one with most of all candidates takes no more room than they do.
+        order = torch.argsort(values, descending=True)
+        own = torch.repeat_interleave(torch.arange(len(counts), device=values.device), counts)[order]
+        ordered = values[order[torch.argsort(own, stable=True)]]
+        there = counts >= rank
+        best = torch.full((len(counts),), -torch.inf, device=values.device)
+        best[there] = ordered[(counts.cumsum(0) - counts)[there] + rank - 1]
+        return best.cpu().numpy()
 
     def products(self, queries: Tensor, own: Tensor, docs: Tensor, rows: Tensor) -> Tensor:
         """float32 [C]: of queries[own[i]] and docs[rows[i]], summed in float64: the same, whatever the order, but once in some ten million."""
@@ -135,9 +143,11 @@ class Card:
         """Merge the documents `rows` int64 [C] of the queries `own` [C], in any order, with their `products` [C], into `lists` int64 [Q, k]."""
         bits = (products + 0.0).view(torch.int32)
         ascending = bits ^ ((bits >> 31) & 0x7FFFFFFF)
-        keys = (~ascending).long() << 32 | rows
-        order, counts = self.order(own), torch.bincount(own.long(), minlength=len(lists))
-        table = torch.full((len(lists), int(counts.max())), int(NOTHING), device=lists.device)
-        starts, grouped = counts.cumsum(0) - counts, own.long()[order]
-        table[grouped, torch.arange(len(own), device=lists.device) - starts[grouped]] = keys[order]
-        lists[:] = torch.cat([lists, table], dim=1).sort(dim=1).values[:, : lists.shape[1]]
+        k = lists.shape[1]
+        keys = torch.cat([lists.flatten(), (~ascending).long() << 32 | rows])
+        owners = torch.cat([torch.arange(len(lists), dtype=own.dtype, device=own.device).repeat_interleave(k), own])
+        # By key, then by query; the first k of each are its list.
+        keys, order = keys.sort()
+        owners, grouped = owners[order].sort(stable=True)
+        starts = torch.searchsorted(owners, torch.arange(len(lists), dtype=own.dtype, device=own.device))
+        lists[:] = keys[grouped][starts[:, None] + torch.arange(k, device=lists.device)]

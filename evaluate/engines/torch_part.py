@@ -6,6 +6,7 @@ Legend: Q queries of the part, w rows of a tile, k results a query, C candidates
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -20,26 +21,44 @@ GUESSES_AT = (1, 4, 20, 100, 500)
 """Numbers of tiles after which the floors are raised."""
 MOST_FOUND, MORE_FOUND = 3, 64
 """Candidates of a query in hand, as a multiple of the results and beyond it, before they are scored to make room."""
+CROWD = 1 / 8
+"""Share of a tile's pairs above the floors from which on scoring them anew costs more than half precision saves."""
 
 
 class Part:
-    """The queries `chosen`, rows of `lists` int64 [., k] that hold the best so far; `within` is where the scores of a tile have them."""
+    """The queries `chosen`, rows of `lists` int64 [., k] that hold the best so far; `within` is where the scores of a tile have them.
 
-    def __init__(self, device: Card, lists: Tensor, chosen: np.ndarray, within: slice, margin: Margin, k: int, guessing: bool) -> None:
-        self.within, self.found = within, Found(device, len(chosen))
+    `crowded` becomes True, where scores are `rounded` to half, once they do not tell documents apart; nothing that follows counts then.
+    """
+
+    def __init__(
+        self, device: Card, lists: Tensor, chosen: np.ndarray, within: slice, margin: Margin, k: int, guessing: bool, rounded: bool = False
+    ) -> None:
+        self.within, self.found, self.crowded, self._rounded = within, Found(device, len(chosen)), False, rounded
         self._device, self._all_lists, self._chosen, self._k, self._guessing = device, lists, chosen, k, guessing
         self._margin = margin.of(chosen)
         self._lists = lists[torch.from_numpy(chosen)]
         self._proven = self._floor_of_lists()
         self._floors = self._proven
 
-    def select(self, scores: Tensor, number: int, tiles: int) -> None:
-        """Keep what lies above the floors in `scores` [Q, w] of the tile `number` of `tiles`, and raise the floors at times."""
+    def select(self, scores: Tensor, number: int, tiles: int, enter: Callable[[Part], None]) -> None:
+        """Keep what lies above the floors in `scores` [Q, w] of the tile `number` of `tiles`, and raise the floors at times.
+
+        `enter` scores what is in hand and merges it, where a tile holds more than there is room for.
+        """
         rank = self._rank((number + 1) / tiles)
         if number == 0:
             self._floors = np.maximum(self._floors, self._margin.floor_of_scores(self._device.sampled_rank(scores, rank)))
-        own, places, values = self._device.above(scores, self._floors)
-        self.found.add(own, places * tiles + number, values)
+        first = 0
+        for piece in self._device.pieces(scores, self._floors):
+            if first and self.is_full():
+                enter(self)
+            own, places, values = self._device.above(piece, self._floors)
+            if self._rounded and len(own) > CROWD * piece.numel():
+                self.crowded = True
+                return
+            self.found.add(own, (places + first) * tiles + number, values)
+            first += piece.shape[1]
         if number and number + 1 in GUESSES_AT and number + 1 < tiles:
             self._floors = np.maximum(self._floors, self._margin.floor_of_scores(self.found.rank_best(rank)))
         if self.is_full():

@@ -60,6 +60,9 @@ class Processor(Card):
             self._scores[tile.dtype] = torch.empty(size, dtype=tile.dtype)
         return torch.mm(queries, tile.T, out=self._scores[tile.dtype][:size].view(len(queries), len(tile)))
 
+    def pieces(self, scores: Tensor, floors: np.ndarray) -> Sequence[Tensor]:
+        return [scores]  # a tile is small
+
     def above(self, scores: Tensor, floors: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         down = rounded_down(floors, scores.dtype)
         if scores.dtype == torch.float32:

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluate.engines.best import Best, no_lists
-from evaluate.engines.rounding import HALVES, LARGEST, Margin, half_margin, plain_margin
+from evaluate.engines.best import Best, NoRoom, no_lists
+from evaluate.engines.rounding import HALVES, LARGEST, SHORT, Margin, half_margin, plain_margin
 from evaluate.engines.torch_card import lengths_of
 from evaluate.engines.torch_devices import device_for
 from evaluate.engines.torch_part import Part
@@ -32,13 +32,17 @@ PAIRS_A_DOCUMENT = 4
 
 
 class Cut(NamedTuple):
-    """A block, cut into tiles in the format of the products; `docs` are its float32 rows, and `margin` is that of all queries."""
+    """A block, cut into tiles in the format of the products; `docs` are its float32 rows, and `margin` is that of all queries.
+
+    `plain` is the same in float32, where this is not.
+    """
 
     docs: Tensor
     first_row: int
     tiles: list[Tensor]
     queries: Tensor
     margin: Margin
+    plain: Cut | None = None
 
 
 class TorchBest(Best):
@@ -68,13 +72,17 @@ class TorchBest(Best):
 
     @torch.inference_mode()
     def _compete(self, block: np.ndarray, first_row: int) -> Iterator[float]:
-        with self._device.as_bounded():
-            cut = self._cut(block, first_row)
-            step = max(1, min(self._device.queries_at_once, self._device.results_at_once // self._k))
-            for begin in range(0, len(self._queries), step):
-                end = min(begin + step, len(self._queries))
-                self._scan(np.arange(begin, end), cut, guessing=True)
-                yield end / len(self._queries)
+        step = max(1, min(self._device.queries_at_once, self._device.results_at_once // self._k))
+        try:
+            with self._device.as_bounded():
+                cut = self._cut(block, first_row)
+                for begin in range(0, len(self._queries), step):
+                    end = min(begin + step, len(self._queries))
+                    self._scan(np.arange(begin, end), cut, guessing=True)
+                    yield end / len(self._queries)
+        except torch.cuda.OutOfMemoryError as error:
+            reason = str(error).splitlines()[0]
+            raise NoRoom(f"{self._device.name} is full: {reason}; end what else runs on it, or use --device cpu") from error
 
     def _cut(self, block: np.ndarray, first_row: int) -> Cut:
         started = time.perf_counter()
@@ -82,28 +90,46 @@ class TorchBest(Best):
         plain = [docs[tile::number] for tile in range(number)]
         longest = max(float(lengths_of(tile).max()) for tile in plain)
         self._check_lengths(longest)
-        tiles, queries, margin = plain, self._plain, plain_margin(self._lengths, longest, dim)
-        half = self._arithmetic
-        if half != "float32" and longest * max(1.0, float(self._lengths.max())) <= LARGEST[half] and self._largest <= LARGEST[half]:
+        cut = Cut(docs, first_row, plain, self._plain, plain_margin(self._lengths, longest, dim))
+        if self._serves(longest):
+            half = self._arithmetic
             measure = self._device.measures_fast or half != "bfloat16" or len(self._queries) * self._k >= PAIRS_A_DOCUMENT * len(block)
             rounded = [self._device.rounded(tile, self._rounded.dtype, measure) for tile in plain]
             residual = max(length for _, length in rounded) if measure else HALVES[half] * longest
-            tiles, queries = [tile for tile, _ in rounded], self._rounded
             margin = half_margin(self._lengths, self._residuals, longest, residual, dim, half)
+            cut = Cut(docs, first_row, [tile for tile, _ in rounded], self._rounded, margin, cut)
         self._took("preparing", started)
-        return Cut(docs, first_row, tiles, queries, margin)
+        return cut
+
+    def _serves(self, longest: float) -> bool:
+        """Whether half precision can hold, and tell apart, scores with documents up to the length `longest`."""
+        half = self._arithmetic
+        if half == "float32" or self._largest > LARGEST[half]:
+            return False
+        return longest * max(1.0, float(self._lengths.max())) <= LARGEST[half] and longest * float(np.median(self._lengths)) >= SHORT[half]
 
     def _scan(self, chosen: np.ndarray, cut: Cut, guessing: bool) -> None:
-        """Merge the best of a block into the lists of the queries `chosen`; without `guessing` no floor is raised without proof."""
+        """Merge the best of a block into the lists of the queries `chosen`; without `guessing` no floor is raised without proof.
+
+        Where half precision lets too many through to be of use, the block is looked at in float32; the lists are untouched until then.
+        """
         device, queries = self._device, cut.queries[torch.from_numpy(chosen)]
-        parts = [Part(device, self._lists, chosen[own], own, cut.margin, self._k, guessing) for own in device.shares(len(chosen))]
+        given = self._k, guessing, cut.plain is not None
+        parts = [Part(device, self._lists, chosen[own], own, cut.margin, *given) for own in device.shares(len(chosen))]
+
+        def enter(part: Part) -> None:
+            self._enter(part, cut)
+
         for number, tile in enumerate(cut.tiles):
             started = time.perf_counter()
             scores = device.product(queries, tile)
             self._took("product", started)
             started = time.perf_counter()
-            device.each(parts, lambda part, scores=scores, number=number: part.select(scores[part.within], number, len(cut.tiles)))  # type: ignore[misc]
+            device.each(parts, lambda part, scores=scores, number=number: part.select(scores[part.within], number, len(cut.tiles), enter))  # type: ignore[misc]
             self._took("selection", started)
+            if any(part.crowded for part in parts):
+                assert cut.plain is not None
+                return self._scan(chosen, cut.plain, guessing)
             for part in parts:
                 if part.is_full():
                     self._enter(part, cut)

@@ -61,6 +61,16 @@ def test_a_process_killed_inside_the_block_leaves_the_old_content(tmp_path, what
     assert (old / "part" if what == "whole_folder" else old).read_text() == "old"
 
 
+@pytest.mark.parametrize("path", ["there/new.txt", "there/below/new.txt"])
+def test_a_file_in_the_way_of_a_folder_is_named(tmp_path, path):
+    (tmp_path / "there").write_text("a person's")
+
+    with pytest.raises(ValueError, match="there is a file, not a folder; give another place"), whole_file(tmp_path / path) as file:
+        file.write("new")
+
+    assert (tmp_path / "there").read_text() == "a person's"
+
+
 def test_a_folder_replaces_an_older_one_as_a_whole(tmp_path):
     folder = tmp_path / "step-10"
     folder.mkdir()

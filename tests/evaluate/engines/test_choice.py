@@ -9,11 +9,18 @@ import pytest
 
 from evaluate.engines import choice as choice_module
 from evaluate.engines.ahead import read_ahead
+from evaluate.engines.best import NoRoom
 from evaluate.engines.choice import Choice, choose, make
 from evaluate.engines.exact import Exact
-from evaluate.engines.faiss_flat import search_arrays
+from evaluate.engines.faiss_flat import FaissBest, search_arrays
 from tests.evaluate.engines.vectors import real_values
 from tests.evaluate.slices import Rows
+
+
+class FullCard:
+    def free_bytes(self) -> int:
+        return 1 << 30
+
 
 LARGE = 10**9
 """So many documents that the search is not a small one, whatever the queries."""
@@ -40,7 +47,7 @@ def names(engine: str, device: str = "auto", docs: int = LARGE, k: int = 10) -> 
 def test_the_engine_asked_for_is_taken_on_a_card_where_it_sees_one(machine):
     assert [names("faiss"), names("torch"), names("torch", "cpu")] == ["faiss cpu", "torch cpu", "torch cpu"]
     machine(torch_card=True, faiss_cards=True)
-    assert [names("faiss"), names("torch"), names("torch", "cpu")] == ["faiss-cards cpu", "torch cuda", "torch cpu"]
+    assert [names("faiss"), names("torch"), names("torch", "cpu")] == ["faiss-cards auto", "torch cuda", "torch cpu"]
     assert [names("torch", "cuda:1"), names("faiss", "cpu"), names("faiss", k=2001)] == ["torch cuda:1", "faiss cpu", "faiss cpu"]
 
 
@@ -50,7 +57,7 @@ def test_auto_takes_faiss_for_a_small_search_and_where_there_is_nothing_else(mac
     machine(torch_card=True, faiss_cards=True, bf16=True)
     assert [names("auto", docs=1000), names("auto"), names("auto", "cpu")] == ["faiss cpu", "torch cuda", "torch cpu"]
     machine(faiss_cards=True)
-    assert [names("auto"), names("auto", k=2001)] == ["faiss-cards cpu", "faiss cpu"]
+    assert [names("auto"), names("auto", k=2001)] == ["faiss-cards auto", "faiss cpu"]
 
 
 def test_a_long_search_on_a_processor_is_worth_loading_torch_to_try_both(machine):
@@ -94,6 +101,8 @@ def test_an_engine_that_fails_is_not_taken_and_its_error_is_said(machine, monkey
 
     failing = ["torch"]
     assert str(choose(*given)).endswith("s for 20 x 90 (torch on cpu failed: CUDA out of memory))")
+    failing = ["faiss"]
+    assert str(choose(*given)).startswith("torch on cpu (which took")
     failing = ["torch", "faiss"]
     with pytest.raises(
         ValueError, match=r"no engine works here: torch on cpu failed: CUDA out of memory; FAISS on the processor failed: .*; use --device cpu"
@@ -105,7 +114,8 @@ def test_an_engine_that_fails_is_not_taken_and_its_error_is_said(machine, monkey
     ("engine", "device", "k", "message"),
     [
         ("quick", "auto", 9, "--engine quick: choose auto, faiss or torch"),
-        ("auto", "tpu", 9, "--device tpu: choose auto, cpu or cuda"),
+        ("auto", "tpu", 9, "--device tpu: choose auto, cpu, cuda"),
+        ("auto", "cudafoo", 9, "--device cudafoo: choose auto, cpu, cuda"),
         ("torch", "cuda", 9, "--engine torch --device cuda: no card is seen here; run launch/setup.sh"),
         ("auto", "cuda", 9, "--engine auto --device cuda: no card is seen here"),
     ],
@@ -119,6 +129,30 @@ def test_longer_lists_than_faiss_finds_on_a_card_are_refused_where_it_must_be_on
     machine(faiss_cards=True)
     with pytest.raises(ValueError, match="--engine faiss --top_k 2001: FAISS finds at most 2000 on a card; use --engine torch or --device cpu"):
         names("faiss", "cuda", k=2001)
+
+
+def test_where_the_cards_are_full_the_processor_is_taken(machine, monkeypatch):
+    machine(faiss_cards=True)
+    monkeypatch.setattr(choice_module, "cards_here", lambda device: [FullCard()])
+    vectors = np.ones((20, 8), np.float32)
+
+    chosen = choose("auto", "auto", vectors, 5, LARGE, vectors)
+    assert chosen.name == "faiss" and "(FAISS on its cards failed: the cards have 1.1 GB free, of which FAISS takes 1.6 each; end" in str(chosen)
+    with pytest.raises(NoRoom, match=r"the cards have 1.1 GB free"):
+        make(choose("faiss", "cuda", vectors, 5, LARGE, vectors), vectors, 5).add(vectors, 0)
+
+
+def test_longer_lists_than_the_engine_gives_are_asked_of_another(machine, monkeypatch):
+    machine(faiss_cards=True)
+    monkeypatch.setattr(choice_module, "MOST_RESULTS", 20)
+    monkeypatch.setattr(choice_module, "CardsBest", lambda queries, k, cards: FaissBest(queries, k))
+    monkeypatch.setattr(choice_module, "cards_here", lambda device: [])
+    queries, docs = real_values(9, 12), real_values(70, 12)
+    find = Exact(Rows(docs), "faiss", quiet=True)
+
+    for k in (15, 30, 10):
+        np.testing.assert_array_equal(find(queries, k)[1], search_arrays(queries, docs, k)[1])
+        assert find._choice.name == ("faiss-cards" if k == 15 else "faiss")
 
 
 def test_a_search_is_the_same_by_either_engine_in_any_blocks(capsys):
@@ -167,8 +201,11 @@ def test_an_error_of_reading_comes_where_its_block_would_have_come():
         next(coming)
 
 
-@pytest.mark.parametrize(("docs", "loaded"), [(10**12, "torch faiss"), (5, "faiss")])
-def test_torch_is_loaded_before_faiss_and_not_at_all_for_a_small_search(docs, loaded):
+@pytest.mark.parametrize(
+    ("engine", "docs", "driver", "loaded"),
+    [("auto", 10**12, "", "torch faiss"), ("auto", 5, "/", "faiss"), ("faiss", 10**12, "", "faiss"), ("faiss", 10**12, "/", "torch faiss")],
+)
+def test_torch_is_loaded_before_faiss_where_it_may_be_used_and_not_at_all_for_a_small_search(engine, docs, driver, loaded):
     program = f"""
 import sys
 import numpy as np
@@ -180,8 +217,9 @@ class Watch:
             order.append(name)
 sys.meta_path.insert(0, Watch())
 choice.multiplies_bf16 = lambda: True
+choice.DRIVERS = tuple({[driver][: bool(driver)]})
 few = np.ones((5, 8), np.float32)
-choice.make(choice.choose("auto", "auto", few, 2, {docs}, few), few, 2).add(few, 0)
+choice.make(choice.choose("{engine}", "auto", few, 2, {docs}, few), few, 2).add(few, 0)
 print(*order)
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

@@ -88,7 +88,7 @@ def test_more_results_than_a_card_finds_are_refused_with_the_remedy():
 
 
 def test_rounds_and_queries_tell_how_far_a_block_is(monkeypatch):
-    monkeypatch.setattr(faiss_cards, "ANSWERS_AT_ONCE", 5 * 26)  # 26 candidates for the best 10: 5 queries at once
+    monkeypatch.setattr(faiss_cards, "ANSWERS_AT_ONCE", 5 * 268)  # so many candidates for the best 10: 5 queries at once
     best, told = CardsBest(few_values(9, 24), 10, [PretendedCard(500, 24)]), []
 
     best.add(few_values(1000, 24), 0, told.append)

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from evaluate.engines import torch_part
+from evaluate.engines import torch_card, torch_part
+from evaluate.engines.best import NoRoom
 from evaluate.engines.faiss_flat import search_arrays
 from evaluate.engines.torch_card import Card, rounded_down
 from evaluate.engines.torch_devices import device_for
@@ -182,5 +187,84 @@ def test_a_device_that_is_not_here_is_named():
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="--device cuda: torch sees no GPU here"):
             device_for("cuda")
-    with pytest.raises(ValueError, match="--device tpu: choose auto, cpu or cuda"):
+    with pytest.raises(ValueError, match="--device tpu: choose auto, cpu, cuda, or one"):
         device_for("tpu")
+
+
+@pytest.mark.parametrize("length", [1e-4, 1e-3, 3e-3, 0.02, 0.03])
+@pytest.mark.parametrize("device", [Processor(), Card(torch.device("cpu"))], ids=["processor", "card"])
+def test_vectors_so_short_that_halves_hold_no_score_are_found_all_the_same(device, length):
+    random = np.random.default_rng(0)
+    queries, docs = (length * side / np.linalg.norm(side, axis=1, keepdims=True) for side in (random.standard_normal((n, 32)) for n in (40, 6000)))
+    queries[3:9] *= 1e-3  # some even shorter than the others
+
+    scores, rows = searched(queries.astype(np.float32), docs.astype(np.float32), 20, "float16", 3000, device).result()
+
+    expected = search_arrays(queries, docs, 20)
+    np.testing.assert_allclose(scores, expected[0], rtol=1e-5)
+    assert (rows == expected[1]).mean() > 0.995  # a card's last bits differ
+
+
+@pytest.mark.parametrize("device", [Processor(), Card(torch.device("cpu"))], ids=["processor", "card"])
+@pytest.mark.parametrize(("arithmetic", "spread"), [("bfloat16", 0.1), ("float16", 0.01)])
+def test_documents_that_halves_cannot_tell_apart_are_looked_at_in_float32(device, arithmetic, spread, monkeypatch):
+    queries, docs = (spread * real_values(rows, 32) + np.eye(1, 32, dtype=np.float32) for rows in (30, 9000))
+    scored = []
+    products = type(device).products
+    monkeypatch.setattr(type(device), "products", lambda self, *given: scored.append(len(given[1])) or products(self, *given))
+
+    scores, _ = searched(queries, docs, 20, arithmetic, 9000, device).result()
+
+    np.testing.assert_allclose(scores, search_arrays(queries, docs, 20)[0], rtol=1e-6)
+    assert sum(scored) < 30 * 9000 / 8
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETIC)
+def test_a_card_takes_up_no_more_pairs_at_once_than_it_has_room_for(arithmetic, monkeypatch):
+    monkeypatch.setattr(torch_card, "MOST_ABOVE", 600)
+    monkeypatch.setattr(torch_part, "CROWD", 1.0)
+    queries, docs = few_values(30, 5), few_values(3000, 5)
+    queries[7] = 0  # ties with everything
+    taken = []
+    add = Found.add
+    monkeypatch.setattr(Found, "add", lambda self, own, *given: taken.append(len(own)) or add(self, own, *given))
+
+    found = searched(queries, docs, 10, arithmetic, 3000, Card(torch.device("cpu"))).result()
+
+    for ours, theirs in zip(found, search_arrays(queries, docs, 10)):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len(taken) > 5 and max(taken) <= 600
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc, which this system lacks")
+def test_a_query_that_ties_with_all_documents_takes_no_more_memory_on_a_card_than_they_do():
+    program = """
+import sys
+import numpy as np, torch
+from evaluate.engines import torch_scan
+from evaluate.engines.torch_card import Card
+torch_scan.device_for = lambda name: Card(torch.device("cpu"))
+random = np.random.default_rng(0)
+queries, docs = (random.standard_normal((rows, 8), np.float32) for rows in (1000, 40_000))
+queries[:int(sys.argv[1])] = 0
+best = torch_scan.TorchBest(queries, 10, arithmetic="float32")
+best.add(docs, 0)
+assert (best.result()[1][:int(sys.argv[1])] == np.arange(10)).all()
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+    def peak_mb(zeros: int) -> float:
+        done = subprocess.run([sys.executable, "-c", program, str(zeros)], check=True, capture_output=True, text=True)
+        return int(done.stdout) / 1024
+
+    assert peak_mb(1) - peak_mb(0) < 60  # a table as wide as the longest list for each query: 1,100 MB
+
+
+def test_a_card_without_room_is_said_in_a_line(monkeypatch):
+    def full(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.\nAnd advice")
+
+    monkeypatch.setattr(Processor, "product", full)
+
+    with pytest.raises(NoRoom, match=r"the processor is full: CUDA out of memory. Tried to allocate 20 GiB.; end what else runs on it"):
+        TorchBest(few_values(2, 5), 1, "cpu").add(few_values(9, 5), 0)
