@@ -17,12 +17,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from evaluate.dumps.manifest import MANIFEST, read_manifest
 from evaluate.dumps.widening import widen
-from evaluate.embeddings import ANY_ROLE, FORMAT_VERSION, read_attributes
+from evaluate.embeddings import ANY_ROLE, chunk_rows, read_attributes
 from evaluate.labels import LabelValues
 from evaluate.vectors import Vectors
 from launch.command import run_command
-from launch.files import read_json
 
 
 @dataclass(frozen=True)
@@ -42,32 +42,19 @@ class DumpShard:
 class Dump:
     """A finished dump, opened by its folder.
 
-    Raises ValueError where the folder has no manifest (unfinished) or one of something else.
+    Raises ValueError as `evaluate.dumps.manifest.read_manifest` does: unfinished, no dump, or a damaged one.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        manifest = self.folder / "manifest.json"
-        if not self.folder.is_dir():
-            raise ValueError(f"{folder}: no such folder; give one that pipeline.embed wrote")
-        if not manifest.is_file():
-            raise ValueError(f"{folder}: no manifest.json; the dump is unfinished, run embed again: it goes on from the shards that are complete")
-        values = read_json(manifest)
-        version = values.get("format_version") if isinstance(values, dict) else None
-        if version != FORMAT_VERSION:
-            raise ValueError(f"{manifest}: format version {version}, this program reads {FORMAT_VERSION}; embed again")
-        try:
-            self.dim: int = values["dim"]
-            self.dtype: str = values["dtype"]
-            self.normalised: bool = values["normalised"]
-            self.checkpoint: str = values["checkpoint"]
-            self.recipe: str = values["recipe"]
-            self.domains: tuple[str, ...] = tuple(values["domains"])
-            self.shards = tuple(_shard(self.folder, entry) for entry in values["shards"])
-        except KeyError as error:
-            raise ValueError(
-                f"{manifest}: not that of a dump (it lacks {error}); give a folder that pipeline.embed wrote, not packed shards"
-            ) from error
+        values = read_manifest(self.folder)
+        self.dim: int = values["dim"]
+        self.dtype: str = values["dtype"]
+        self.normalised: bool = values["normalised"]
+        self.checkpoint: str = values["checkpoint"]
+        self.recipe: str = values["recipe"]
+        self.domains: tuple[str, ...] = tuple(values["domains"])
+        self.shards = tuple(_shard(self.folder, entry) for entry in values["shards"])
 
     @property
     def rows(self) -> int:
@@ -149,7 +136,7 @@ class DumpSide(Vectors):
             with open_shard(self._dump, shard) as file:
                 rows = file["embeddings"]
                 # A stored chunk at a time, through one buffer, is turned into float32 and looked through while in the processor's cache.
-                chunk = np.empty(rows.chunks, rows.dtype)
+                chunk = np.empty((piece_rows(rows), self.dim), rows.dtype)
                 while row < stop:
                     if block is None:
                         block = np.empty((min(rows_per_block, left), self.dim), np.float32)
@@ -174,6 +161,11 @@ def _shard(folder: Path, entry: dict) -> DumpShard:
     return DumpShard(folder / f"{entry['name']}.h5", entry["domain"], entry["role"], *numbers, *newer)
 
 
+def piece_rows(stored: h5py.Dataset) -> int:
+    """How many rows of `stored` [n, D] to read at once: those of a stored chunk, or 1 MiB of what another program stored in one piece."""
+    return int(stored.chunks[0]) if stored.chunks else chunk_rows(stored.shape[1], stored.dtype)
+
+
 def open_shard(dump: Dump, shard: DumpShard) -> h5py.File:
     """The shard's file, checked against the manifest: files may have been exchanged since it was written."""
     attributes = read_attributes(shard.path)
@@ -182,7 +174,7 @@ def open_shard(dump: Dump, shard: DumpShard) -> h5py.File:
     if attributes.checkpoint != dump.checkpoint or attributes.dim != dump.dim or rows != shard.rows:
         file.close()
         raise ValueError(
-            f"{shard.path}: checkpoint {attributes.checkpoint}, width {attributes.dim}, {rows} rows; {dump.folder / 'manifest.json'} has "
+            f"{shard.path}: checkpoint {attributes.checkpoint}, width {attributes.dim}, {rows} rows; {dump.folder / MANIFEST} has "
             f"{dump.checkpoint}, {dump.dim}, {shard.rows}; embed again"
         )
     return file

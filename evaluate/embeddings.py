@@ -80,10 +80,8 @@ def write_dump_shard(
     (path.parent / "manifest.json").unlink(missing_ok=True)
     blocks = [embeddings] if isinstance(embeddings, np.ndarray) else embeddings
     with whole_path(path) as temporary, h5py.File(temporary, "w") as file:
-        chunk_rows = max(1, CHUNK_BYTES // (attributes.dim * np.dtype(attributes.dtype).itemsize))
-        rows = file.create_dataset(
-            "embeddings", (0, attributes.dim), attributes.dtype, maxshape=(None, attributes.dim), chunks=(chunk_rows, attributes.dim)
-        )
+        chunks = (chunk_rows(attributes.dim, attributes.dtype), attributes.dim)
+        rows = file.create_dataset("embeddings", (0, attributes.dim), attributes.dtype, maxshape=(None, attributes.dim), chunks=chunks)
         for block in blocks:
             _append(path, rows, block, ids)
         encoded = encode_ids(ids)
@@ -97,6 +95,11 @@ def write_dump_shard(
         write_labels(file, labels or ())
         for name, value in {"format_version": FORMAT_VERSION, **asdict(attributes)}.items():
             file.attrs[name] = value
+
+
+def chunk_rows(dim: int, dtype: np.typing.DTypeLike) -> int:
+    """Rows of width `dim` that make about 1 MiB, at least one."""
+    return max(1, CHUNK_BYTES // (dim * np.dtype(dtype).itemsize))
 
 
 def _append(path: Path, rows: h5py.Dataset, block: np.ndarray, ids: Sequence[str]) -> None:
@@ -116,17 +119,29 @@ def _append(path: Path, rows: h5py.Dataset, block: np.ndarray, ids: Sequence[str
 
 
 def read_attributes(path: str | Path) -> DumpAttributes:
-    """What the shard `path` says about itself. Raises ValueError where it is not a whole shard of a dump of this format."""
+    """What the shard `path` says about itself.
+
+    Raises ValueError where it is not a whole shard of a dump of this format, or its embeddings are not as it says.
+    """
     try:
         with h5py.File(path, "r") as file:
             values = dict(file.attrs)
-            rows, ids = len(file["embeddings"]), len(file["ids"])
+            rows, ids = file["embeddings"], file["ids"]
             version = int(values.get("format_version", -1))
-            if version != FORMAT_VERSION or rows != ids:
-                raise ValueError(f"{path}: format version {version} (this program reads {FORMAT_VERSION}), {rows} rows, {ids} ids; embed it again")
+            if version != FORMAT_VERSION or rows.shape[:1] != ids.shape:
+                held = f"{len(rows)} rows, ids of shape {list(ids.shape)}"
+                raise ValueError(f"format version {version} (this program reads {FORMAT_VERSION}), {held}; embed it again")
             plain = {field.name: values[field.name] for field in fields(DumpAttributes)}
-            return DumpAttributes(**{name: value.item() if isinstance(value, np.generic) else value for name, value in plain.items()})
-    except (OSError, KeyError) as error:
+            attributes = DumpAttributes(**{name: value.item() if isinstance(value, np.generic) else value for name, value in plain.items()})
+            if rows.shape[1:] != (attributes.dim,) or rows.dtype != attributes.dtype or h5py.check_string_dtype(ids.dtype) is None:
+                raise ValueError(
+                    f"embeddings {rows.dtype} of shape {list(rows.shape)} and ids {ids.dtype}, where its attributes say {attributes.dtype} of width "
+                    f"{attributes.dim} and ids are text; embed it again"
+                )
+            return attributes
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except (OSError, KeyError, TypeError, AttributeError) as error:  # the last two: a group or a single number in place of an array
         raise ValueError(f"{path}: not a whole shard of a dump ({error}); embed it again") from error
 
 

@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     converting = commands.add_parser("convert", help=what, description=what)
     converting.add_argument("source", metavar="FILE", help=".npy [N, D], or a text file of `id TAB comma-separated floats`")
     converting.add_argument("--out", required=True, metavar="DUMP", help="folder of the dump to be")
-    converting.add_argument("--domain", required=True, help="what its items are: goods, video, ...")
+    converting.add_argument("--domain", required=True, help="what its items are: goods, video, ...; letters, digits, _ . -")
     converting.add_argument("--ids", metavar="FILE", help="id list of a .npy: .txt, an id a line, or .json (default: the one beside it)")
     converting.add_argument("--labels", metavar="FILE", help="JSON lines with `id` and `labels`, e.g. a catalog.jsonl")
     converting.add_argument(

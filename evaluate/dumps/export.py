@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import numpy as np
 
-from evaluate.dump import Dump, DumpShard, open_shard
+from evaluate.dump import Dump, DumpShard, DumpSide, open_shard
 from evaluate.ids import decode_ids
 from evaluate.labels import LabelValues
 from launch.files import whole_file, whole_path
@@ -23,7 +24,7 @@ from launch.logs import progress
 
 
 def export(dump: Dump, out: str | Path, domain: str | None = None, dtype: str = "", quiet: bool = False) -> list[Path]:
-    """Write the rows of `domain` (None: all) to the folder `out` and return the files, the array last.
+    """Write the rows of `domain` (None: all) to the folder `out` and return the files, the array last; a former export there is replaced whole.
 
     Args:
         dtype: float16 or float32 of the array; "" for the dump's own.
@@ -34,34 +35,43 @@ def export(dump: Dump, out: str | Path, domain: str | None = None, dtype: str = 
     side, out = dump.side(domain=domain), Path(out)
     if not len(side):
         raise ValueError(f"{dump.folder} holds no {domain or 'row'}; its domains are {', '.join(dump.domains)}")
-    written = [out / "ids.txt"]
-    with whole_file(written[0]) as file:
-        for ids in side.id_blocks():
-            texts = decode_ids(ids)
-            if odd := next((text for text in texts if "\n" in text or "\r" in text), None):
-                raise ValueError(f"{dump.folder}: the id {odd!r} has a line break, which ids.txt cannot hold; give the item another id")
-            file.writelines(f"{text}\n" for text in texts)
-    if has_parquet():
-        written.append(out / "ids.parquet")
-        with whole_path(written[-1]) as temporary:
-            _write_parquet(temporary, dump, side.shards, side.label_keys())
-    written.append(out / "embeddings.npy")
-    with whole_path(written[-1]) as temporary:
-        rows = np.lib.format.open_memmap(temporary, "w+", np.dtype(dtype or dump.dtype), (len(side), side.dim))
-        with progress(total=len(side), what="export", unit="row", quiet=quiet) as bar:
-            for first, block in side.blocks():
-                with np.errstate(over="ignore"):
-                    rows[first : first + len(block)] = block
-                if not np.isfinite(rows[first : first + len(block)]).all():
-                    raise ValueError(f"{dump.folder}: rows from {first} on have numbers too large for {dtype}; export float32")
-                bar.update(len(block))
-        rows.flush()
-    return written
+    ids, parquet, array = out / "ids.txt", out / "ids.parquet", out / "embeddings.npy"
+    # In place at the very end, the innermost first: the former ids go, the array comes, then parquet, then ids. Whenever it stops, ids of one
+    # export never stand beside the array of another, and ids.txt says that all is there.
+    with whole_file(ids) as file, ExitStack() as before_ids:
+        _write_ids(file, dump, side)
+        if has_parquet():
+            _write_parquet(before_ids.enter_context(whole_path(parquet)), dump, side.shards, side.label_keys())
+        with whole_path(array) as temporary:
+            _write_array(temporary, dump, side, dtype, quiet)
+            for former in (ids, parquet):
+                former.unlink(missing_ok=True)
+    return [path for path in (ids, parquet, array) if path.exists()]
 
 
 def has_parquet() -> bool:
     """True where ids.parquet can be written."""
     return importlib.util.find_spec("pyarrow") is not None
+
+
+def _write_ids(file: IO[str], dump: Dump, side: DumpSide) -> None:
+    for ids in side.id_blocks():
+        texts = decode_ids(ids)
+        if odd := next((text for text in texts if "\n" in text or "\r" in text), None):
+            raise ValueError(f"{dump.folder}: the id {odd!r} has a line break, which ids.txt cannot hold; give the item another id")
+        file.writelines(f"{text}\n" for text in texts)
+
+
+def _write_array(path: Path, dump: Dump, side: DumpSide, dtype: str, quiet: bool) -> None:
+    rows = np.lib.format.open_memmap(path, "w+", np.dtype(dtype or dump.dtype), (len(side), side.dim))
+    with progress(total=len(side), what="export", unit="row", quiet=quiet) as bar:
+        for first, block in side.blocks():
+            with np.errstate(over="ignore"):
+                rows[first : first + len(block)] = block
+            if not np.isfinite(rows[first : first + len(block)]).all():
+                raise ValueError(f"{dump.folder}: rows from {first} on have numbers too large for {dtype}; export float32")
+            bar.update(len(block))
+    rows.flush()
 
 
 def _write_parquet(path: Path, dump: Dump, shards: tuple[DumpShard, ...], labels: list[str]) -> None:

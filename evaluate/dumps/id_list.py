@@ -47,7 +47,7 @@ def _of_json(path: Path) -> Iterator[str]:
 
 def _of_text(path: Path) -> Iterator[str]:
     try:
-        with open(path, encoding="utf-8", newline="\n") as file:
+        with open(path, encoding="utf-8-sig", newline="\n") as file:  # -sig: some editors begin a file with a mark of its encoding
             for number, line in enumerate(file, 1):
                 text = line.rstrip("\r\n")
                 if not text or "\0" in text:

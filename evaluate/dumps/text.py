@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,9 +21,18 @@ def line_batches(path: Path, lines_per_batch: int) -> Iterator[Lines]:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; give a dump's folder, a .npy, or a text file of `id TAB comma-separated floats`")
     with open(path, "rb") as file:
+        if file.read(len(BOM_UTF8)) != BOM_UTF8:  # a mark of the encoding, no part of the first id
+            file.seek(0)
         lines = ((number, line) for number, line in enumerate(file, 1) if line.strip())
         while batch := list(islice(lines, lines_per_batch)):
             yield batch
+
+
+def ids_in(path: Path) -> Iterator[str]:
+    """The ids in `path` alone, no number parsed; what is not UTF-8 is replaced, `parse` refuses it."""
+    for lines in line_batches(path, 1024):
+        for _, line in lines:
+            yield line.partition(b"\t")[0].decode(errors="replace").strip()
 
 
 def width_of(path: Path) -> int:

@@ -9,7 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from evaluate.dump import Dump, DumpShard, open_shard
+from evaluate.dump import Dump, DumpShard, open_shard, piece_rows
+from evaluate.engines.rounding import LARGEST
 from evaluate.ids import decode_ids
 from launch.files import checksum
 from launch.logs import progress
@@ -17,6 +18,9 @@ from launch.logs import progress
 MOST_NAMED = 10
 LENGTH_TOLERANCE = 1e-2
 """How far a row that is said to have length 1 may be from it: float16 leaves some 1e-4, float32 some 1e-7."""
+
+LONGEST = LARGEST["float32"] ** 0.5
+"""A length up to which a search takes the inner product of two such rows."""
 
 
 @dataclass
@@ -78,8 +82,9 @@ def _odd_rows(file: h5py.File, ids: np.ndarray, normalised: bool, findings: Find
     rows = file["embeddings"]
     lengths = np.empty(len(rows))
     finite = np.empty(len(rows), bool)
-    for first in range(0, len(rows), rows.chunks[0]):
-        block = rows[first : first + rows.chunks[0]].astype(np.float32)
+    number = piece_rows(rows)
+    for first in range(0, len(rows), number):
+        block = rows[first : first + number].astype(np.float64)  # whose squares float32 may not hold
         chosen = slice(first, first + len(block))
         finite[chosen] = np.isfinite(block).all(axis=1)
         lengths[chosen] = np.linalg.norm(np.where(finite[chosen, None], block, 0), axis=1)
@@ -90,6 +95,7 @@ def _odd_rows(file: h5py.File, ids: np.ndarray, normalised: bool, findings: Find
     findings.sum_of_lengths += float(sound.sum())
     yield from _named("rows that are not finite", ids[~finite])
     yield from _named("rows of zeros, which nothing finds", ids[finite & (lengths == 0)])
+    yield from _named("rows so long that float32 does not hold their inner products; normalise the embeddings", ids[finite & (lengths > LONGEST)])
     if normalised:
         far = finite & (lengths > 0) & (np.abs(lengths - 1) > LENGTH_TOLERANCE)
         yield from _named("rows whose length is not 1, though the dump says so", ids[far])

@@ -81,7 +81,9 @@ class Best(ABC):
     def _check_lengths(self, longest: float) -> None:
         """Raise ValueError where products with documents up to the length `longest` may be more than float32 holds."""
         if not longest * float(self._lengths.max()) <= LARGEST["float32"]:
-            raise ValueError("inner products are too large for float32 or not numbers; normalise the embeddings")
+            raise ValueError(
+                "inner products are too large for float32 or not numbers; normalise the embeddings (python -m evaluate.dump verify names their rows)"
+            )
 
 
 def no_lists(queries: int, k: int) -> np.ndarray:

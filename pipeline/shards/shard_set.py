@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from launch.files import read_json
+from launch.files import PLAIN_NAME, read_json
 from pipeline.item import Query
 from pipeline.remote.address import is_remote
 from pipeline.remote.mirror import INDICES, mirror_of
@@ -225,7 +224,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder / MANIFEST}: format version {version}, this program reads {FORMAT_VERSION}; pack the corpus again")
     for name in (manifest["split"], *(shard["name"] for shard in manifest["shards"])):
         # Later stages name files and folders by these: none may lead out of theirs.
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        if not isinstance(name, str) or not PLAIN_NAME.fullmatch(name):
             raise ValueError(
                 f"{folder / MANIFEST}: {name!r:.80} is no name of a split or a shard (letters, digits, _ . -); packing writes no such name"
             )

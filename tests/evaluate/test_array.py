@@ -51,6 +51,13 @@ def test_a_list_of_whole_numbers_and_a_last_line_without_an_end_are_read(tmp_pat
     assert decode_ids(ArrayVectors(tmp_path / "a.npy", tmp_path / "lines.txt").ids()) == ["a", "b", "c"]
 
 
+def test_a_mark_of_the_encoding_is_no_part_of_the_first_id(tmp_path):
+    np.save(tmp_path / "a.npy", ROWS[:2])
+    (tmp_path / "ids.txt").write_bytes(b"\xef\xbb\xbfa\nb\n")
+
+    assert decode_ids(ArrayVectors(tmp_path / "a.npy").ids()) == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [

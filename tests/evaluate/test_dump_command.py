@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,18 @@ def test_odd_rows_are_listed_by_id(tmp_path):
         "goods-000001.h5: its bytes have changed since the dump was finished (another checksum); remove it and embed again",
         "goods-000001.h5: 2 rows that are not finite: g9, g12",
         "video.query-000000.h5: 1 rows whose length is not 1, though the dump says so: 视频0",
+    ]
+
+
+def test_rows_too_long_to_search_are_listed_by_id(tmp_path):
+    rows = np.ones((14, 4), np.float32)
+    rows[3], rows[5], rows[8] = 1e19, 8e18, 3e38  # of lengths 2e19, 1.6e19 and more than float32 holds
+
+    problems = verify(write_dump(tmp_path, [("goods", rows, IDS[:14])]), quiet=True).problems
+
+    assert [problem.removeprefix(f"{tmp_path}/") for problem in problems] == [
+        "goods-000000.h5: 1 rows so long that float32 does not hold their inner products; normalise the embeddings: g3",
+        "goods-000001.h5: 1 rows so long that float32 does not hold their inner products; normalise the embeddings: g8",
     ]
 
 
@@ -174,6 +187,40 @@ def test_what_cannot_be_exported_is_refused(tmp_path):
     with pytest.raises(ValueError, match="too large for float16; export float32"):
         export(large, tmp_path / "out", dtype="float16", quiet=True)
     assert not (tmp_path / "out/embeddings.npy").exists()
+
+
+def test_an_export_that_fails_leaves_the_former_one_as_it_was(tmp_path):
+    export(Dump(little(tmp_path / "dump")), tmp_path / "out", quiet=True)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    large = Dump(write_dump(tmp_path / "large", [("goods", np.full((1, 4), 1e6), ["a"])]))
+
+    with pytest.raises(ValueError, match="too large for float16"):
+        export(large, tmp_path / "out", dtype="float16", quiet=True)
+
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+@pytest.mark.parametrize("stops_at", ["embeddings.npy", "ids.txt"])
+def test_ids_of_one_export_never_stand_beside_the_array_of_another(tmp_path, monkeypatch, stops_at):
+    export(Dump(little(tmp_path / "dump")), tmp_path / "out", quiet=True)
+    parquet = tmp_path / "out/ids.parquet"
+    parquet.write_bytes(b"of the former")
+    other, replace = Dump(write_dump(tmp_path / "other", [("goods", ROWS[:3], ["a", "b", "c"])])), os.replace
+
+    def stops(source, target):
+        if Path(target).name == stops_at:
+            raise OSError("no space left")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stops)
+    with pytest.raises(OSError, match="no space left"):
+        export(other, tmp_path / "out", quiet=True)
+    monkeypatch.undo()
+
+    assert not (tmp_path / "out/ids.txt").exists(), "half an export is known by this"
+    assert not parquet.exists() or parquet.read_bytes() != b"of the former"
+    export(other, tmp_path / "out", quiet=True)
+    assert len(np.load(tmp_path / "out/embeddings.npy")) == len((tmp_path / "out/ids.txt").read_text().splitlines()) == 3
 
 
 def test_text_features_are_converted_by_the_command(tmp_path, capsys):
