@@ -7,7 +7,7 @@
     python -m evaluate.search ... --docs DUMP NEW --index INDEX
 
 writes INDEX/index.faiss, card.json and card.md, whole or not at all. The card says what the index is, and which share of the exact results it
-was measured to find. Scores are inner products; vectors need not have one length.
+was measured to find. Scores are inner products; vectors need not have one length. Under torchrun the first process does it, the others end.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from evaluate.approximate.add import add
 from evaluate.approximate.build import Wanted, build
 from evaluate.dump import Dump
 from evaluate.joined import Joined
-from evaluate.search import DOCUMENT_ROLES, QUERY_ROLES
+from evaluate.search import DOCUMENT_ROLES, QUERY_ROLES, check_together
 from launch.command import CommandParser, run_command
+from launch.logs import is_main
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -44,12 +45,15 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--no_rerank", action="store_true", help="rank by the index alone: no exact scores from the dump")
     parser.add_argument("--seed", type=int, default=default.seed, help="draws them and what trains the index (default: %(default)s)")
     given = parser.parse_args(argv)
+    if not is_main():
+        return
     docs, new = [Dump(folder) for folder in given.docs], [Dump(folder) for folder in given.add]
     domain = given.domain or docs[0].domain
     queries = None
     if given.queries:
         asking = Dump(given.queries)
         queries = Joined([asking], QUERY_ROLES, given.query_domain or asking.domain)
+        check_together(queries, Joined([*docs, *new], DOCUMENT_ROLES, domain), quiet=False)
     if new:
         add(given.out, docs, new, DOCUMENT_ROLES, domain, queries, given.held_out)
         return

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from evaluate.dump import Dump, open_shard
+from evaluate.dump import Dump, open_shard, piece_rows
 from evaluate.embeddings import ANY_ROLE
 from evaluate.labels import LabelValues
 from evaluate.vectors import UNKNOWN_CHECKPOINT, Vectors
@@ -46,6 +46,32 @@ class Joined(Vectors):
         for side in self._sides:
             yield from side.id_blocks()
 
+    def require_distinct(self) -> None:
+        """Raise ValueError where a dump is given twice, or two of several dumps hold one id: an item has one vector.
+
+        Memory: the ids of all, 400 MB for 20 million of 20 bytes. Of a single dump nothing is read.
+        """
+        if len(self.dumps) == 1:
+            return
+        folders = [dump.folder.resolve() for dump in self.dumps]
+        for place, dump in enumerate(self.dumps):
+            if folders[place] in folders[:place]:
+                raise ValueError(f"{dump.folder} is given twice; give each dump once")
+        ids, filled = np.empty(len(self), f"S{self.id_bytes}"), 0
+        for block in self.id_blocks():
+            ids[filled : filled + len(block)] = block
+            filled += len(block)
+        ids.sort()
+        again = np.flatnonzero(ids[1:] == ids[:-1])
+        if not len(again):
+            return
+        item = ids[again[0]]
+        one, other = [
+            dump.folder for dump, side in zip(self.dumps, self._sides) for block in side.id_blocks() for _ in np.flatnonzero(block == item)
+        ][:2]
+        both = f"{one} holds the id {item.decode()!r} twice" if one == other else f"{one} and {other} both hold the id {item.decode()!r}"
+        raise ValueError(f"{both}; an item has one vector: leave one dump out, or embed the items anew into one dump")
+
     def ids_at(self, rows: np.ndarray) -> np.ndarray:
         parts, first = [np.zeros(0, "S1")], 0
         for side in self._sides:
@@ -83,7 +109,7 @@ class Joined(Vectors):
             if end > begin:
                 with open_shard(dump, shard) as file:
                     stored = file["embeddings"]
-                    chunk = np.empty(stored.chunks, stored.dtype)
+                    chunk = np.empty((piece_rows(stored), stored.shape[1]), stored.dtype)
                     local = rows[begin:end] - passed
                     edges = np.flatnonzero(np.diff(local // len(chunk), prepend=-1)).tolist()
                     for left, right in pairwise([*edges, len(local)]):

@@ -5,7 +5,9 @@ Without a job (`Ranks()`) everything here works for one process and loads nothin
 
 from __future__ import annotations
 
+import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -41,7 +43,7 @@ class Ranks:
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:
-        """A piece of work that the first rank has done before the others begin, with one outcome."""
+        """A piece of work that the first rank has done before the others begin, with one outcome. It may take longer than ranks wait in exchanges."""
         yield
 
     def led(self, find: Callable[[np.ndarray, int], T], lead: Callable[[Callable[[np.ndarray, int], T]], None], vectors: np.ndarray) -> None:
@@ -55,6 +57,9 @@ def _chosen(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 class JobRanks(Ranks):
     """The processes of a torch.distributed job that has been joined; they exchange arrays and short messages over gloo."""
+
+    _works = itertools.count()
+    """Numbers the works that the first has done alone, alike on all ranks."""
 
     def __init__(self) -> None:
         import torch.distributed as dist  # here: one process needs no torch
@@ -97,11 +102,21 @@ class JobRanks(Ranks):
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:
+        # The others ask torchrun's store, which has no time limit and ends with the job; an exchange would give the first up after minutes.
+        store, done = self._dist.distributed_c10d._get_default_store(), f"first alone/{next(JobRanks._works)}"
         if self.rank:
+            wait_s = 0.01
+            while not store.check([done]):
+                time.sleep(wait_s)
+                wait_s = min(1.0, 1.5 * wait_s)
             with self.one_outcome():
                 pass
         with self.one_outcome():
-            yield
+            try:
+                yield
+            finally:
+                if not self.rank:
+                    store.set(done, "")
         if not self.rank:
             with self.one_outcome():
                 pass

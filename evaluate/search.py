@@ -8,7 +8,7 @@
 
 writes OUT/ranked.h5 and OUT/run.trec. Exact inner products in float32; queries and results are held in memory, documents come in blocks.
 Under torchrun each rank searches its slice of the documents; the files are the same, byte for byte. With --index lists are approximate: asked of an
-index (`evaluate/build_index.py`), whose measured recall they carry.
+index (`evaluate/build_index.py`), whose measured recall they carry; the first rank builds one that is not there, and each asks it for its queries.
 Instead of a dump: a .npy [N, D] with a list of ids, or released text features (`id TAB comma-separated floats`), which are converted once.
 """
 
@@ -29,6 +29,7 @@ from evaluate.engines.choice import ENGINES
 from evaluate.engines.exact import Exact, Finder
 from evaluate.joined import Joined
 from evaluate.labels import Only
+from evaluate.out_folder import require_writable
 from evaluate.ranked import NOTHING_FOLDED, Folded, RankedAttributes, renumber, write_ranked
 from evaluate.ranks import Ranks, joined
 from evaluate.trec import write_trec
@@ -79,7 +80,7 @@ def search(
         index: ask an index (its folder, or one that is built in OUT/index first) in place of all documents; its `top_k` is this search's.
 
     Raises ValueError for vectors of two checkpoints or two widths, where a side has no rows, or none that a filter allows, for a label
-    that neither side has, and for an index of other documents.
+    that neither side has, for a document that two dumps hold, for an index of other documents, and where `out` cannot be written.
     """
     query_domain, doc_domain = domains_of(task)
     asking = queries.side(QUERY_ROLES, query_domain) if isinstance(queries, Dump) else queries
@@ -91,27 +92,30 @@ def search(
         if not len(side):
             held = f"; its domains are {', '.join(source.domains)}" if isinstance(source, Dump) else ""
             raise ValueError(f"{side.name} holds no {domain} {what}, which {task} needs{held}")
+    if index is not None and dedup:
+        raise ValueError("--dedup looks for more documents until lists are full, which an index does not promise to find; leave --index out")
+    ranks = ranks or Ranks()
+    with ranks.one_outcome():
+        if not ranks.rank:
+            require_writable(out)
+            if isinstance(everything, Joined):
+                everything.require_distinct()
     if filter_queries := Only.parse(queries_only):
         asking = Chosen(asking, filter_queries)
     if filter_docs := Only.parse(only):
         searched = Chosen(searched, filter_docs)
-    if index is not None and dedup:
-        raise ValueError("--dedup looks for more documents until lists are full, which an index does not promise to find; leave --index out")
     number = len(searched)
     if number < top_k and not quiet:
-        say(f"{task}: {number} documents are fewer than --top_k {top_k}, so every list holds all {number}")
+        say(f"{task}: {number} documents are fewer than --top_k {top_k}, so every list holds {'all' if index is None else 'at most'} {number}")
     k = min(top_k, number)
     kept_labels = labels_to_keep(asking, searched, labels)
     path = Path(out) / "ranked.h5"
-    ranks = ranks or Ranks()
     find: Finder = Exact(searched, engine, device, block_rows, ranks, quiet)
-    card = None
+    by_index = None
     if index is not None:
         assert isinstance(everything, Joined)
         kept = searched.kept if isinstance(searched, Chosen) else None
-        with ranks.one_outcome():
-            by_index = ByIndex(replace(index, top_k=min(top_k, len(everything))), everything, asking, out, kept, ranks, quiet)
-        find, card = by_index, by_index.card
+        find = by_index = ByIndex(replace(index, top_k=min(top_k, len(everything))), everything, asking, out, kept, ranks, quiet)
     lists = _lists(find, ranks, asking, searched, k, dedup, Path(out))
     if lists is None:
         return path
@@ -129,15 +133,19 @@ def search(
         only=str(filter_docs),
         queries_only=str(filter_queries),
     )
-    if card is not None:
+    if by_index is not None:
+        card = by_index.card
         attributes = replace(attributes, index=str(card), index_recall=card.recall, index_recall_at=card.recall_at)
+        if not quiet and (told := by_index.depth_told(rows)):
+            say(f"{task}: {told}")
     # An older run is taken away first, so that the two files never tell of two searches.
     path.with_name("run.trec").unlink(missing_ok=True)
     query_ids = write_ranked(path, asking, searched, doc_ids, places, scores, attributes, folded, kept_labels)
     if trec:
         write_trec(path.with_name("run.trec"), query_ids, doc_ids, places, scores)
     if not quiet:
-        say(f"{task}: best {scores.shape[1]} of {number} documents for each of {len(scores)} queries -> {path}")
+        best = f"best {scores.shape[1]}{' at most' if (rows[:, -1:] < 0).any() else ''}"
+        say(f"{task}: {best} of {number} documents for each of {len(scores)} queries -> {path}")
     return path
 
 
@@ -227,10 +235,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--index", metavar="FOLDER|FACTORY|auto", help="ask an index: its folder, or a kind of FAISS to build in OUT/index (default: none)"
     )
-    parser.add_argument("--memory", default="", metavar="SIZE", help="most that --index auto may take, e.g. 8GB (default: half of this machine's)")
-    parser.add_argument(
-        "--recall", type=float, default=0.95, help="share of the exact results that an index built here has to find (default: %(default)s)"
-    )
+    parser.add_argument("--memory", metavar="SIZE", help="most that --index auto may take, e.g. 8GB (default: half of this machine's)")
+    parser.add_argument("--recall", type=float, help=f"share of the exact results that an index built here has to find (default: {Wanted.recall})")
     parser.add_argument("--block_rows", type=int, default=0, help="documents read at a time (default: 0, as many as make 512 MiB of two blocks)")
     parser.add_argument("--no_trec", action="store_true", help="leave the TREC run file out")
     given = parser.parse_args(argv)

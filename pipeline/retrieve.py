@@ -18,10 +18,12 @@ from pathlib import Path
 
 import torch
 
+from evaluate.approximate.build import Wanted
 from evaluate.approximate.given import wanted_index
 from evaluate.dump import Dump
 from evaluate.engines.choice import ENGINES
 from evaluate.judging.ground_truth import read_ground_truth
+from evaluate.out_folder import require_writable
 from evaluate.pools import search_pools
 from evaluate.ranked import Ranked
 from evaluate.ranks import JobRanks, Ranks
@@ -157,10 +159,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--index", metavar="FOLDER|FACTORY|auto", help="ask an index: its folder, or a kind of FAISS to build in OUT/index (default: none)"
     )
-    parser.add_argument("--memory", default="", metavar="SIZE", help="most that --index auto may take, e.g. 8GB (default: half of this machine's)")
-    parser.add_argument(
-        "--recall", type=float, default=0.95, help="share of the exact results that an index built here has to find (default: %(default)s)"
-    )
+    parser.add_argument("--memory", metavar="SIZE", help="most that --index auto may take, e.g. 8GB (default: half of this machine's)")
+    parser.add_argument("--recall", type=float, help=f"share of the exact results that an index built here has to find (default: {Wanted.recall})")
     parser.add_argument("--shown", type=int, default=24, help="queries shown in the report, hits and misses (default 24)")
     add_embedding_arguments(parser)
     add_cache_arguments(parser)
@@ -171,6 +171,7 @@ def main(argv: list[str] | None = None) -> None:
     wanted_index(arguments.index, arguments.memory, arguments.recall)
     find_checkpoint(arguments.checkpoint)
     out = Path(arguments.out)
+    require_writable(out)
     corpus = open_corpus(arguments.data, source=arguments.source, shards=arguments.shards or out / "shards", bad_items=bad_items_of(arguments))
     split = corpus.evaluation_split(arguments.split)
     if arguments.check:

@@ -8,11 +8,9 @@ from pathlib import Path
 
 from evaluate.approximate.build import Built, Wanted, add_blocks, measured, say_card
 from evaluate.approximate.card import Card, read_card, sources_of
-from evaluate.approximate.faiss_index import read_index
-from evaluate.approximate.folder import INDEX_FILE, check_folder, write_folder
-from evaluate.approximate.held_out import hold_out
+from evaluate.approximate.folder import check_folder, load_index, prepare_folder, write_folder
+from evaluate.approximate.held_out import hold_out, load_torch_first
 from evaluate.dump import Dump
-from evaluate.ids import IdTable
 from evaluate.joined import Joined
 from evaluate.vectors import Vectors
 from launch.logs import say
@@ -33,7 +31,7 @@ def add(
     It is tuned and measured again, with queries and exact results among all documents, to the recall that its card wants; where it is no
     longer reached that is said. The index is held in memory, and the folder is exchanged when all is done. Done again, it does nothing.
 
-    Raises ValueError where the index is not of `old`, and where a dump or an item's id is there already.
+    Raises ValueError where the index is not of `old` or is damaged, and where a dump or an item's id is there already.
     """
     everything = Joined([*old, *new], roles, domain)
     card = read_card(folder)
@@ -43,8 +41,12 @@ def add(
         return card
     card = check_folder(folder, Joined(old, roles, domain))
     added = Joined(new, roles, domain)
-    _check_new(folder, card, Joined(old, roles, domain), added)
-    index = read_index(Path(folder) / INDEX_FILE, mapped=False)
+    if not len(added):
+        raise ValueError(f"{added.name} holds no documents to add")
+    everything.require_distinct()
+    prepare_folder(folder)
+    load_torch_first(everything, held_out)
+    index = load_index(folder, card, mapped=False)
     start = time.perf_counter()
     add_blocks(index, card.factory, added, quiet)
     built = Built(index, card.factory, card.why, card.rerank_factor > 0, card.trained_on, time.perf_counter() - start)
@@ -57,16 +59,3 @@ def add(
     if not again.reached:
         say(f"{folder}: what was added is unlike what trained its lists; build the index again from all dumps for recall {again.wanted_recall:g}")
     return again
-
-
-def _check_new(folder: str | Path, card: Card, old: Joined, new: Joined) -> None:
-    if not len(new):
-        raise ValueError(f"{new.name} holds no documents to add")
-    held = {shard["checksum"] for source in card.sources for shard in source["shards"]}
-    for source in sources_of(new):
-        if again := [shard["name"] for shard in source["shards"] if shard["checksum"] in held]:
-            raise ValueError(f"{folder} holds {source['dump']} already ({again[0]})")
-    table = IdTable(new.ids())
-    for ids in old.id_blocks():
-        if (both := ids[table.places(ids) >= 0]).size:
-            raise ValueError(f"{new.name}: the id {both[0].decode()!r} is in {folder} already; an item has one vector, build the index again")

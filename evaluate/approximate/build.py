@@ -18,8 +18,8 @@ import numpy as np
 from evaluate.approximate.card import Card, sources_of
 from evaluate.approximate.choose import POINTS_A_LIST, check_recall, choose, lists_for
 from evaluate.approximate.faiss_index import in_one_line, make, trained_lists
-from evaluate.approximate.folder import write_folder
-from evaluate.approximate.held_out import HeldOut, chosen_rows, draw_rows, hold_out
+from evaluate.approximate.folder import prepare_folder, write_folder
+from evaluate.approximate.held_out import HeldOut, chosen_rows, draw_rows, hold_out, load_torch_first
 from evaluate.approximate.search import IndexSearch
 from evaluate.approximate.tune import tune
 from evaluate.engines.faiss_loading import load_faiss
@@ -84,12 +84,16 @@ def build(docs: Joined, out: str | Path, wanted: Wanted, queries: Vectors | None
     With "auto" the candidates are built one after another until one reaches the wanted recall. An index that was asked for by its factory
     string is written whatever it reaches, which is said and is in its card.
 
-    Raises ValueError where nothing fits the memory or reaches the recall, where there are too few vectors, and for what FAISS refuses.
+    Raises ValueError where nothing fits the memory or reaches the recall, where there are too few vectors, where `out` cannot be written,
+    for an item that two dumps hold, and for what FAISS refuses.
     """
     check_recall(wanted.recall)
     memory = wanted.bytes()
     if not len(docs):
         raise ValueError(f"{docs.name} holds no documents to index")
+    prepare_folder(out)
+    docs.require_distinct()
+    load_torch_first(docs, wanted.held_out)
     candidates, why = _candidates(docs, wanted, memory)
     if not quiet:
         say(why)

@@ -6,6 +6,9 @@ INDEX/card.json      what it is and how good (`card.py`); card.md says it to peo
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,38 @@ from evaluate.approximate.card import Card, read_card, sources_of, write_card
 from evaluate.approximate.faiss_index import read_index, write_index
 from evaluate.approximate.search import IndexSearch
 from evaluate.joined import Joined
+from evaluate.out_folder import require_writable
 from evaluate.vectors import UNKNOWN_CHECKPOINT
 from launch.files import checksum, whole_folder
 
 INDEX_FILE = "index.faiss"
+CHECKED_BYTES = 1 << 28
+"""A mapped file up to this size is held against its card's checksum, within a second; to read a larger one would undo the mapping."""
+
+
+def prepare_folder(folder: str | Path) -> None:
+    """Look, before the work, whether an index can be written to `folder`, and remove what builds of it that were killed have left beside it.
+
+    Raises ValueError where it cannot be written, and where something that is no index would be replaced.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / "card.json").is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ValueError(f"--out {folder}: is there and is no index, which would replace it; give a folder of its own")
+    require_writable(folder.parent, folder)
+    for left in folder.parent.iterdir():
+        named = re.fullmatch(rf"\.{re.escape(folder.name)}\.(\d+)\.tmp", left.name)
+        if named is not None and not _runs(int(named[1])):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def write_folder(folder: str | Path, index: Any, card: Card) -> Card:
@@ -33,10 +64,27 @@ def write_folder(folder: str | Path, index: Any, card: Card) -> Card:
 def open_index(folder: str | Path, docs: Joined) -> tuple[IndexSearch, Card]:
     """The index in `folder`, mapped, ready to search, and its card.
 
-    Raises ValueError where it is none, is cut short, or was not made from `docs`.
+    Raises ValueError where it is none, is cut short or damaged, or was not made from `docs`.
     """
     card = check_folder(folder, docs)
-    return IndexSearch(read_index(Path(folder) / INDEX_FILE), docs, card.setting, f"{folder} ({card.factory})"), card
+    return IndexSearch(load_index(folder, card), docs, card.setting, f"{folder} ({card.factory})"), card
+
+
+def load_index(folder: str | Path, card: Card, mapped: bool = True) -> Any:
+    """FAISS's index in `folder`, whose card is `card`; `mapped` as `read_index` has it.
+
+    Raises ValueError where the file is not the one that was written. Of a mapped file beyond `CHECKED_BYTES` only its head is looked at:
+    `IndexSearch` refuses rows that it does not have, other damage goes unseen.
+    """
+    file = Path(folder) / INDEX_FILE
+    if (not mapped or card.bytes <= CHECKED_BYTES) and checksum(file) != card.checksum:
+        raise ValueError(f"{file}: its SHA-256 is not the one on its card, so it is damaged; build the index again")
+    index = read_index(file, mapped)
+    if (index.ntotal, index.d) != (card.number, card.dim):
+        raise ValueError(
+            f"{file}: {index.ntotal} vectors of width {index.d}, its card says {card.number} of {card.dim}; it is damaged: build the index again"
+        )
+    return index
 
 
 def check_folder(folder: str | Path, docs: Joined) -> Card:

@@ -9,29 +9,37 @@ from evaluate.approximate.card import read_card
 from evaluate.approximate.choose import check_recall
 from evaluate.approximate.folder import check_folder
 from evaluate.joined import Joined
-from evaluate.ranks import in_a_job
 from evaluate.vectors import Vectors
 from launch.logs import say
+from launch.sizes import bytes_of
 
 FEW_QUERIES = 100
 
 
-def wanted_index(index: str | None, memory: str, recall: float) -> Wanted | None:
-    """What --index, --memory and --recall ask for, None where no index is; looked at before any work is done.
+def wanted_index(index: str | None, memory: str | None = None, recall: float | None = None) -> Wanted | None:
+    """What --index, --memory and --recall ask for (None: not given), None where no index is; looked at before any work is done.
 
-    Raises ValueError for a folder without an index, for a size or a recall that is none, and in a job for an index that is yet to be built.
+    Raises ValueError for a folder without an index, for a size or a recall that is none, and where these two are given and nothing is built.
     """
-    if not index:
-        return None
-    wanted = Wanted(index, memory, recall)
-    if Path(index).is_dir():
-        read_card(index)
-    else:
+    if memory is not None:
+        bytes_of(memory, "--memory")
+    if recall is not None:
         check_recall(recall)
-        wanted.bytes()
-        if in_a_job():
-            raise ValueError(f"--index {index}: an index is built by one process; build it with evaluate.build_index and give its folder")
-    return wanted
+    given = " ".join(flag for flag, value in (("--memory", memory), ("--recall", recall)) if value is not None)
+    if not index:
+        if given:
+            raise ValueError(f"{given} without --index: every document is searched and all is found; give --index auto, too, or leave it out")
+        return None
+    if Path(index).is_dir():
+        card = read_card(index)
+        if given:
+            raise ValueError(f"{given} with --index {index}, which is built already ({card}, recall {card.recall:.4f}); leave it out, or give a kind")
+    return Wanted(index, memory or Wanted.memory, Wanted.recall if recall is None else recall)
+
+
+def index_place(wanted: Wanted, out: str | Path) -> Path:
+    """The folder that `index_folder` gives: `wanted.index` itself, or OUT/index."""
+    return Path(wanted.index) if Path(wanted.index).is_dir() else Path(out) / "index"
 
 
 def index_folder(wanted: Wanted, docs: Joined, queries: Vectors, out: str | Path, quiet: bool = False) -> Path:
@@ -44,11 +52,10 @@ def index_folder(wanted: Wanted, docs: Joined, queries: Vectors, out: str | Path
 
     Raises ValueError for an index that is none or is not of `docs`, and where one cannot be built.
     """
-    given = Path(wanted.index)
-    if given.is_dir():
-        check_folder(given, docs)
-        return given
-    folder = Path(out) / "index"
+    folder = index_place(wanted, out)
+    if Path(wanted.index).is_dir():
+        check_folder(folder, docs)
+        return folder
     if _is_that(folder, wanted, docs):
         if not quiet:
             say(f"{folder} is there already")

@@ -8,10 +8,13 @@ Legend: N documents, D width, q queries, k results a query.
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 import numpy as np
 
+from evaluate.engines import choice
 from evaluate.engines.exact import Exact
 from evaluate.joined import Joined
 from evaluate.vectors import Vectors
@@ -85,6 +88,13 @@ def hold_out(docs: Joined, queries: Vectors | None, number: int, k: int, seed: i
         scores, found = np.take_along_axis(scores, order, axis=1), np.take_along_axis(found, order, axis=1)
     worst = scores[:, k - 1 : k]
     return HeldOut(vectors, k, np.where(scores >= worst, found, -1), (scores > worst).sum(axis=1), own)
+
+
+def load_torch_first(docs: Joined, number: int) -> None:
+    """Load torch where the exact search of `hold_out`, with at most `number` queries, may do so. To be called before FAISS is loaded, for one
+    process has to load torch before it (`evaluate/engines/faiss_loading.py`)."""
+    if float(number) * len(docs) * docs.dim >= choice.SMALL and find_spec("torch") is not None:
+        importlib.import_module("torch")
 
 
 def draw_rows(rows: int, number: int, seed: int, without: np.ndarray | None = None) -> np.ndarray:

@@ -33,7 +33,7 @@ class IndexSearch:
             queries: float32 [Q, D].
             allowed: bool [N], rows that may be found; None for all. The fewer they are, the more lists are looked into.
 
-        Raises ValueError where FAISS cannot search this kind of index among some rows.
+        Raises ValueError where FAISS cannot search this kind of index among some rows, and for an index that finds rows that are not there.
         """
         number = len(self._docs) if allowed is None else int(allowed.sum())
         depth = min(number, k * max(1, self._setting.factor))
@@ -45,6 +45,8 @@ class IndexSearch:
                 chosen = slice(first, first + at_once)
                 asking = np.ascontiguousarray(queries[chosen], np.float32)
                 found, places = self._candidates(asking, depth, parameters)
+                if wrong := places[(places < -1) | (places >= len(self._docs))].tolist():
+                    raise ValueError(f"{self._name} finds row {wrong[0]} of {len(self._docs)}, so it is damaged; build the index again")
                 if self._setting.factor:
                     found = exact_scores(asking, places, self._docs)
                 scores[chosen, :depth], rows[chosen, :depth] = best_first(found, places, k)

@@ -95,7 +95,9 @@ def _settings(index: Any, held_out: HeldOut, rerank: bool) -> Iterator[list[tupl
     ivf = faiss.try_extract_index_ivf(index)
     vector = 4 * index.d
     if ivf is not None and "nprobe" in ranges:
-        walked, values, unit = "nprobe=", _finer(ranges["nprobe"]), index.ntotal / ivf.nlist * ivf.code_size
+        # FAISS's own range ends before all lists, and is empty where there is one.
+        doubled = [1 << doubling for doubling in range((ivf.nlist - 1).bit_length())]
+        walked, values, unit = "nprobe=", _finer([*doubled, ivf.nlist]), index.ntotal / ivf.nlist * ivf.code_size
     elif "efSearch" in ranges:
         # FAISS keeps at least as many in mind as there are results.
         doublings = range(max(1, (MOST_WALKED // held_out.depth).bit_length()))
@@ -118,7 +120,7 @@ def _settings(index: Any, held_out: HeldOut, rerank: bool) -> Iterator[list[tupl
 
 
 def _finer(doublings: list[int]) -> list[int]:
-    """`doublings`, which FAISS tries, and what lies half-way between two of them."""
+    """`doublings` and what lies half-way between two of them."""
     return sorted({*doublings, *((one + other) // 2 for one, other in pairwise(doublings))})
 
 

@@ -5,12 +5,17 @@ folder/broken.npy has a row that is not finite, which only the last rank reads.
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch.distributed as dist
 
 import evaluate.ranks
+from evaluate.approximate.build import Wanted
+from evaluate.dump import Dump
 from evaluate.dumps.array import ArrayVectors
 from evaluate.engines.keys import NOTHING
 from evaluate.ranks import JobRanks, joined
@@ -25,6 +30,8 @@ def main(argv: list[str]) -> None:
         _an_error_of_one_rank_is_that_of_all(ranks, folder)
         _an_error_of_the_first_alone_lets_the_others_go(ranks, folder)
         _the_first_is_done_before_the_others_begin(ranks, folder)
+        _the_others_wait_for_the_first_as_long_as_it_takes(ranks)
+        _an_index_that_cannot_be_built_is_one_error_of_all(ranks, folder)
 
 
 def _lists_are_merged_some_queries_at_a_time(ranks: JobRanks) -> None:
@@ -63,3 +70,19 @@ def _the_first_is_done_before_the_others_begin(ranks: JobRanks, folder: Path) ->
         if ranks.rank == 0:
             raise OSError("goods.txt: cannot be read")
         raise AssertionError("the others do not begin where the first has failed")
+
+
+def _the_others_wait_for_the_first_as_long_as_it_takes(ranks: JobRanks) -> None:
+    patient, ranks._group = ranks._group, dist.new_group(backend="gloo", timeout=timedelta(seconds=2))
+    with ranks.first_alone():
+        if ranks.rank == 0:
+            time.sleep(4)
+    ranks._group = patient
+
+
+def _an_index_that_cannot_be_built_is_one_error_of_all(ranks: JobRanks, folder: Path) -> None:
+    dump = Dump(folder / "dump")
+    with pytest.raises(ValueError, match=r"--memory 10 B is too little for an index of recall 0.95 of 90 x 16"):
+        search(dump, dump, folder / "none", "video2goods", 5, quiet=True, ranks=ranks, index=Wanted("auto", "10B"))
+    with pytest.raises(ValueError, match=r"dump is given twice"):
+        search(dump, [dump, dump], folder / "none", "video2goods", 5, quiet=True, ranks=ranks)

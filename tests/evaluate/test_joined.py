@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import h5py
 import numpy as np
 import pytest
 
@@ -58,6 +59,34 @@ def test_rows_of_many_stored_chunks_are_read_by_number(tmp_path):
 
     assert len(pieces) == 5  # 1 MiB is 1310 rows: three chunks of 3000 rows, two of 2000
     np.testing.assert_array_equal(np.concatenate([vectors[places] for _, vectors, places in pieces]), rows[wanted])
+
+
+def test_rows_of_a_shard_that_is_stored_in_one_piece_are_read_by_number(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((50, 200)).astype(np.float32)
+    dump = Dump(write_dump(tmp_path, [("goods", rows, [f"g{row}" for row in range(50)])], 50))
+    with h5py.File(tmp_path / "goods-000000.h5", "r+") as file:
+        kept = file["embeddings"][:]
+        del file["embeddings"]
+        file.create_dataset("embeddings", data=kept)
+        assert file["embeddings"].chunks is None
+
+    [(_, vectors, places)] = Joined([dump]).at(np.array([3, 3, 49]))
+
+    np.testing.assert_array_equal(vectors[places], rows[[3, 3, 49]])
+
+
+def test_a_dump_given_twice_and_an_id_of_two_dumps_are_told_by_name(tmp_path):
+    rows = np.ones((3, 4), np.float32)
+    sides = {"a": ["g1", "g22", "g3"], "b": ["h1", "g4", "h3"], "c": ["long name", "h1", "k"], "d": ["x", "y", "x"]}
+    a, b, c, d = (Dump(write_dump(tmp_path / name, [("goods", rows, ids)], 2)) for name, ids in sides.items())
+
+    Joined([a, b]).require_distinct()
+    with pytest.raises(ValueError, match=r"b and .*c both hold the id 'h1'; an item has one vector: leave one dump out"):
+        Joined([a, b, c]).require_distinct()
+    with pytest.raises(ValueError, match=r"a/\.\./a is given twice; give each dump once"):
+        Joined([a, b, Dump(tmp_path / "a" / ".." / "a")]).require_distinct()
+    with pytest.raises(ValueError, match=r"d holds the id 'x' twice; an item has one vector"):
+        Joined([a, d]).require_distinct()
 
 
 def test_dumps_of_two_checkpoints_or_widths_are_refused(tmp_path):

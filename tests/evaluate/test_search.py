@@ -83,6 +83,20 @@ def test_items_that_could_not_be_embedded_are_counted_by_side(tmp_path):
     assert (about.queries_failed, about.docs_failed) == (1, 3)
 
 
+def test_what_can_never_be_written_and_documents_given_twice_are_told_before_the_search(tmp_path, monkeypatch):
+    monkeypatch.setattr("evaluate.search.Exact", lambda *_: pytest.fail("the search has begun"))
+    one, other = (Dump(write_dump(tmp_path / name, [("goods", random_rows(2), ["a", "b"])])) for name in ("one", "other"))
+    (tmp_path / "file").write_text("mine")
+
+    for out in ("/proc/x", tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(ValueError, match=rf"--out {out}: cannot be written \(.+\); give a folder"):
+            search(one, one, out, "goods2goods")
+    with pytest.raises(ValueError, match=r"one is given twice; give each dump once"):
+        search(one, [one, one], tmp_path / "out", "goods2goods", 1)
+    with pytest.raises(ValueError, match=r"one and .*other both hold the id 'a'"):
+        search(one, [one, other], tmp_path / "out", "goods2goods", 1)
+
+
 def test_dumps_that_do_not_belong_together_are_refused(tmp_path):
     videos = Dump(write_dump(tmp_path / "videos", [("video", random_rows(2), ["a", "b"])]))
     other = Dump(write_dump(tmp_path / "other", [("goods", random_rows(2), ["a", "b"])], checkpoint="decaf"))

@@ -81,6 +81,18 @@ def test_a_list_is_as_long_as_there_are_documents(dump, tmp_path):
     assert sorted(found_rows(ranked)[0].tolist()) == list(range(60))
 
 
+def test_lists_that_are_deeper_than_what_the_index_was_tuned_for_are_told(dump, tmp_path, capsys):
+    build_index(["--docs", str(dump.folder), "--domain", "goods", "--out", str(tmp_path / "index"), "--index", "IVF32,SQ8", "--top_k", "5"])
+    capsys.readouterr()
+
+    ranked = Ranked(search(dump, dump, tmp_path / "out", "video2goods", 2000, index=Wanted(str(tmp_path / "index"))))
+
+    empty = int((found_rows(ranked) < 0).sum())
+    said = capsys.readouterr().out
+    assert "video2goods: lists of 2000 are deeper than the 5 results that the index was tuned for (--top_k of its build)" in said
+    assert empty and f"; {empty:,} of 400,000 places stayed empty" in said and "best 2000 at most of 3000 documents" in said
+
+
 def test_several_dumps_are_one_corpus_with_an_index_and_without(dump, tmp_path):
     more = goods_and_clips(tmp_path / "more", seed=5, prefix="h", goods=300, clips=5)
 
@@ -111,3 +123,5 @@ def test_what_does_not_go_with_an_index_is_one_line(dump, index, tmp_path):
         main([*arguments, str(tmp_path / "goods.npy")])
     with pytest.raises(ValueError, match=r"--recall 1.2: the share of the exact results"):
         main([*arguments, "--index", "auto", "--recall", "1.2"])
+    with pytest.raises(ValueError, match=r"--recall without --index"):
+        main([*arguments, "--recall", "0.9"])

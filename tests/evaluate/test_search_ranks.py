@@ -16,6 +16,8 @@ SEARCHES = {
     "some labels": ("--only", "category=Fruit", "--queries_only", "category=Fruit"),
     "folded": ("--dedup", "0.98", "--block_rows", "7"),
     "torch": ("--engine", "torch", "--top_k", "40"),
+    "an index that is built": ("--index", "IVF8,SQ8", "--recall", "0.8", "--only", "category=Bread"),
+    "an index that is chosen": ("--index", "auto", "--memory", "1GB"),
 }
 
 

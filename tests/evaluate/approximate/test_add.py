@@ -49,13 +49,27 @@ def test_adding_again_does_nothing(corpus, index, tmp_path, capsys):
 
 
 def test_what_is_there_already_or_has_an_id_of_another_is_refused(corpus, index, tmp_path):
-    with pytest.raises(ValueError, match=r"index holds .*dump already \(goods-000000\)"):
-        add(index, [corpus], [corpus], DOCUMENTS, "goods")
+    more = goods_and_clips(tmp_path / "more", seed=6, prefix="h", goods=100)
+    for new in ([corpus], [more, more]):
+        with pytest.raises(ValueError, match=rf"{new[-1].folder} is given twice; give each dump once"):
+            add(index, [corpus], new, DOCUMENTS, "goods")
     again = goods_and_clips(tmp_path / "again", seed=5, goods=100)
-    with pytest.raises(ValueError, match=r"again: the id 'g0' is in .*index already; an item has one vector"):
+    with pytest.raises(ValueError, match=r"dump and .*again both hold the id 'g0'; an item has one vector"):
         add(index, [corpus], [again], DOCUMENTS, "goods")
     with pytest.raises(ValueError, match=r"index was made from .*dump, which .*again is not"):
         add(index, [again], [corpus], DOCUMENTS, "goods")
+
+
+def test_nothing_is_added_to_a_damaged_index(corpus, index, tmp_path, monkeypatch):
+    """It is read whole, so that its checksum is looked at whatever its size."""
+    more = goods_and_clips(tmp_path / "more", seed=6, prefix="h", goods=100)
+    monkeypatch.setattr("evaluate.approximate.folder.CHECKED_BYTES", 0)
+    with open(index / "index.faiss", "r+b") as file:
+        file.seek(-1000, 2)
+        file.write(bytes(900))
+
+    with pytest.raises(ValueError, match=r"index.faiss: its SHA-256 is not the one on its card, so it is damaged; build the index again"):
+        add(index, [corpus], [more], DOCUMENTS, "goods")
 
 
 def test_an_addition_that_the_lists_do_not_fit_is_said(corpus, index, tmp_path, capsys, monkeypatch):

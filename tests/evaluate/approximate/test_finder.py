@@ -52,3 +52,16 @@ def test_ranks_that_share_the_queries_find_what_one_does(corpus, lists_index, tm
     alone = ByIndex(*arguments, quiet=True)(clips, 20)
     np.testing.assert_array_equal(together[0], alone[0])
     np.testing.assert_array_equal(together[1], alone[1])
+
+
+def test_lists_that_are_deeper_than_what_was_tuned_for_or_not_full_are_told(corpus, lists_index, tmp_path):
+    find = ByIndex(Wanted(str(lists_index)), goods_of(corpus), clips_of(corpus), tmp_path, quiet=True)
+    full = np.zeros((4, 20), np.int64)
+    short = np.where(np.arange(30) < 25, np.zeros((4, 30), np.int64), -1)
+
+    assert find.depth_told(full) == ""
+    assert find.depth_told(short) == (
+        "lists of 30 are deeper than the 20 results that the index was tuned for (--top_k of its build); "
+        "20 of 120 places stayed empty: what the index looks into held no more"
+    )
+    assert find.depth_told(short[:, 10:]) == "20 of 80 places stayed empty: what the index looks into held no more"

@@ -46,18 +46,18 @@ def test_few_queries_are_not_what_it_is_measured_with(corpus, tmp_path):
     assert read_card(folder).queries.startswith("documents of its own")
 
 
-def test_what_cannot_be_is_told_before_any_work(lists_index, tmp_path, monkeypatch):
-    assert wanted_index(None, "", 0.95) is None
+def test_what_cannot_be_is_told_before_any_work(lists_index, tmp_path):
+    assert wanted_index(None) is None
     assert wanted_index("auto", "8GB", 0.9) == Wanted("auto", "8GB", 0.9)
+    assert wanted_index("auto") == Wanted("auto") and wanted_index(str(lists_index)) == Wanted(str(lists_index))
     for index, memory, recall, message in (
-        (str(tmp_path), "", 0.95, "no card.json, so not an index"),
-        ("auto", "much", 0.95, "--memory much: give a size"),
-        ("auto", "", 0.0, "--recall 0: the share"),
+        (str(tmp_path), None, None, "no card.json, so not an index"),
+        ("auto", "much", None, "--memory much: give a size"),
+        ("auto", None, 0.0, "--recall 0: the share"),
+        (None, "nonsense", None, "--memory nonsense: give a size"),
+        (None, None, 7.0, "--recall 7: the share"),
+        (None, "8GB", 0.95, "--memory --recall without --index: .* give --index auto, too, or leave it out"),
+        (str(lists_index), None, 0.99, r"--recall with --index .*, which is built already \(IVF32,SQ8, nprobe=\d+, .*leave it out"),
     ):
         with pytest.raises(ValueError, match=message):
             wanted_index(index, memory, recall)
-
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match=r"--index auto: an index is built by one process; build it with evaluate.build_index"):
-        wanted_index("auto", "8GB", 0.9)
-    assert wanted_index(str(lists_index), "", 0.95) == Wanted(str(lists_index))

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from evaluate.approximate.held_out import draw_rows, hold_out
 from evaluate.dump import Dump
 from evaluate.joined import Joined
-from tests.evaluate.approximate.corpus import CLIPS, GOODS, clips_of, exact_best, goods_of, vectors
+from tests.evaluate.approximate.corpus import CLIPS, GOODS, clips_of, exact_best, goods_and_clips, goods_of, vectors
 from tests.evaluate.dumps import write_dump
 
 
@@ -75,6 +79,30 @@ def test_rows_are_drawn_uniformly_and_never_those_that_are_left_out():
     expected = 600 * 20 / 94
     assert np.abs(np.delete(counts, without) - expected).max() < 5 * np.sqrt(expected)
     assert draw_rows(10, 20, 0, np.array([4])).tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+
+
+ORDER = """
+import sys
+from evaluate.build_index import main
+from evaluate.engines import choice
+
+choice.SMALL, choice.multiplies_bf16 = 0, lambda: True  # as for a long search on a processor for which torch is tried
+main(sys.argv[1:])
+loaded = list(sys.modules)
+assert loaded.index("torch") < loaded.index("faiss")
+"""
+
+
+@pytest.mark.parametrize("added", [False, True])
+def test_a_process_that_may_search_with_torch_loads_it_before_faiss(corpus, lists_index, tmp_path, added):
+    index = shutil.copytree(lists_index, tmp_path / "index")
+    goods_and_clips(tmp_path / "more", 5, "h", 100, 10)
+    what = ["--add", str(tmp_path / "more")] if added else ["--index", "IVF4,Flat", "--top_k", "5"]
+
+    command = [sys.executable, "-c", ORDER, "--docs", str(corpus.folder), "--domain", "goods", "--out", str(index), "--held_out", "20", *what]
+    ended = subprocess.run(command, capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_documents_that_ask_are_a_tenth_at_most_and_too_few_of_either_are_refused(corpus, tmp_path):

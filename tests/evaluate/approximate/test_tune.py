@@ -6,7 +6,10 @@ import pytest
 from evaluate.approximate.faiss_index import make
 from evaluate.approximate.held_out import hold_out
 from evaluate.approximate.tune import Setting, measure, tune
+from evaluate.dump import Dump
+from evaluate.joined import Joined
 from tests.evaluate.approximate.corpus import CLIPS, GOODS, clips_of, exact_best, goods_of, share_found, vectors
+from tests.evaluate.dumps import write_dump
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +42,22 @@ def test_the_fewest_lists_are_searched_that_reach_the_recall(held_out):
     for wanted in (0.5, 0.8, 0.95):
         first = next(place for place, bound in enumerate(bounds) if bound >= wanted)
         assert tune(index, held_out, wanted, rerank=False) == settings[first], bounds
+
+
+@pytest.mark.parametrize(("lists", "settings"), [(1, ["nprobe=1"]), (6, ["nprobe=5", "nprobe=6"]), (16, ["nprobe=16"])])
+def test_all_lists_are_searched_where_fewer_do_not_reach_the_recall(tmp_path, lists, settings):
+    """Directions drawn uniformly have no clusters: a neighbour may be in any list."""
+    rows = np.random.default_rng(0).standard_normal((2000, 32)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    dump = Dump(write_dump(tmp_path, [("goods", rows, [f"g{row}" for row in range(2000)])], 2000))
+    asked = hold_out(Joined([dump]), None, 200, 10, 0, quiet=True)
+    index = make(f"IVF{lists},Flat", 32, 0)
+    index.train(rows)
+    index.add(rows)
+
+    setting = tune(index, asked, 0.995, rerank=False)
+
+    assert setting.parameters in settings and measure(index, asked, setting).mean() >= 0.995
 
 
 def test_rough_codes_are_made_up_for_by_more_candidates(held_out):
