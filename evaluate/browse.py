@@ -2,28 +2,38 @@
 
     python -m evaluate.browse --run RUN --dump OUT/dumps/goods [OUT/dumps/video]
 
-prints the page's address; Ctrl-C ends it. Search is exact, the dump is held in memory. Uploads are bounded in bytes (--upload_mb) and in time
-(--time_limit), and decoded in a process of their own. Items' words and pictures come from the packed split that the dump was made from: it
-is looked for beside the dump and the run, or named with --shards.
+prints the page's address; Ctrl-C ends it. Search is exact, the dump is held in memory. Uploads are bounded in bytes (--upload_mb), in time
+(--time_limit) and in pixels (50 million), and decoded in a process of their own that holds the model a second time, so that nobody else waits
+for them. Items' words and pictures come from the packed split that the dump was made from: it is looked for beside the dump and the run, or
+named with --shards.
+
+The page answers to this machine's names for itself (127.0.0.1, localhost), to --host and to --names, and to no others, so that a foreign page
+cannot reach it through a name of its own (DNS rebinding). Where --host is more than this machine, it answers to every address in digits, too,
+since no name leads there: http://192.168.1.5:8765/ works, http://box.example:8765/ needs --names box.example.
 
 It needs the extra `browse` (pip install -e .[browse]).
 """
 
 from __future__ import annotations
 
+import argparse
+import errno
+import ipaddress
+import math
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from evaluate.browsing.encoder import Encoder
 from evaluate.browsing.finder import Finder
+from evaluate.browsing.names import Names
 from evaluate.dump import Dump
 from launch.command import CommandParser, run_command
 from launch.logs import say
 
 ENCODER = "pipeline.browsing.worker"
 """The program that looks at uploads and items. A room above this one has it, so it is started by its name."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+UPLOAD_MB_MOST, TIME_LIMIT_MOST = 1e5, 86_400.0
 
 
 def open_finder(run: str, dumps: Sequence[str], options: Sequence[str], limit_s: float) -> Finder:
@@ -32,11 +42,13 @@ def open_finder(run: str, dumps: Sequence[str], options: Sequence[str], limit_s:
     Raises ValueError where a dump is not finished or not of that run, or the run cannot be loaded.
     """
     opened = [Dump(dump) for dump in dumps]
-    encoder = Encoder([sys.executable, "-m", ENCODER, "--run", run, "--dump", *dumps, *options])
+    command = [sys.executable, "-m", ENCODER, "--run", run, "--dump", *dumps, *options]
+    encoder, uploads = Encoder(command), Encoder(command)
     try:
-        return Finder(encoder, opened, limit_s)
+        return Finder(encoder, uploads, opened, limit_s)
     except BaseException:
         encoder.close()
+        uploads.close()
         raise
 
 
@@ -47,7 +59,7 @@ def serve(finder: Finder, host: str, port: int, names: Sequence[str], upload_mb:
         port: 0 = any that is free.
         names: further names that the page may be asked for by, beside `host` and those of this machine for itself.
 
-    Raises ValueError where the port is taken, or what serves is not installed.
+    Raises ValueError where it cannot listen there, a name is none, or what serves is not installed.
     """
     try:
         import uvicorn
@@ -56,19 +68,55 @@ def serve(finder: Finder, host: str, port: int, names: Sequence[str], upload_mb:
         from evaluate.browsing.reading import Limits
     except ModuleNotFoundError as error:
         raise ValueError(f"the page needs {error.name}, which is not installed: pip install -e .[browse]") from error
-    app = browse_app(finder, Limits(round(1e6 * upload_mb), time_limit), [*LOOPBACK, host, *names])
-    try:
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        why = str(error.strerror).partition(" (")[0]
-        raise ValueError(f"--host {host} --port {port}: {why}; give another port, or 0 for any that is free") from error
-    with listening:
-        shown = f"[{host}]" if ":" in host else host
-        if host not in LOOPBACK:
+    with _listening(host, port) as listening:
+        address, own_port = listening.getsockname()[:2]
+        is_open = not ipaddress.ip_address(address).is_loopback
+        answered = Names([host, *names], any_address=is_open)
+        app = browse_app(finder, Limits(round(1e6 * upload_mb), time_limit), answered)
+        if is_open:
             say(f"{host}: everybody who reaches this address can search and see the items; nothing asks for a password")
-        say(f"http://{shown}:{listening.getsockname()[1]}/")
+        if is_open or names:
+            say(f"it answers to {answered}; --names adds others, e.g. --names {socket.gethostname()}")
+        shown = f"[{host}]" if ":" in host else host
+        say(f"http://{shown}:{own_port}/")
         config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off", limit_concurrency=64)
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.getaddrinfo(host, port, family)
+    except OSError as error:
+        raise ValueError(f"--host {host}: no address is known for this name; give an address of this machine, or 0.0.0.0 for all") from error
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        why = str(error.strerror).partition(" (")[0]
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise ValueError(f"--host {host}: {why}; give an address of this machine, or 0.0.0.0 for all") from error
+        raise ValueError(f"--host {host} --port {port}: {why}; give another port, or 0 for any that is free") from error
+
+
+def _above_zero(most: float) -> Callable[[str], float]:
+    """Reads a number above 0 and up to `most`."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not 0 < number <= most:
+            raise argparse.ArgumentTypeError(f"{text}: a number above 0, at most {most:,.0f}")
+        return number
+
+    return read
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text}: a number from 0 to 65535")
+    return int(text)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -80,18 +128,18 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--weights", choices=["live", "ema"], default="live", help="those that the dump was made with (default: %(default)s)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto = GPU where there is one (default: %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to serve at (default: %(default)s, this machine alone)")
-    parser.add_argument("--port", type=int, default=8765, help="0 = any that is free (default: %(default)s)")
-    parser.add_argument("--names", nargs="+", default=[], help="names that the page may be asked for by, where --host is more than this machine")
-    parser.add_argument("--upload_mb", type=float, default=64.0, help="most that an upload may have, in MB (default: %(default)g)")
+    parser.add_argument("--port", type=_port, default=8765, help="0 = any that is free (default: %(default)s)")
+    parser.add_argument("--names", nargs="+", default=[], help="further names that the page may be asked for by, e.g. this machine's (see above)")
+    parser.add_argument(
+        "--upload_mb", type=_above_zero(UPLOAD_MB_MOST), default=64.0, help="most that an upload may have, in MB (default: %(default)g)"
+    )
     parser.add_argument(
         "--time_limit",
-        type=float,
+        type=_above_zero(TIME_LIMIT_MOST),
         default=30.0,
         help="seconds that an upload may take to arrive, and then to be decoded and embedded (default: %(default)g)",
     )
     given = parser.parse_args(argv)
-    if given.upload_mb <= 0 or given.time_limit <= 0 or not 0 <= given.port < 65536:
-        raise ValueError(f"--upload_mb {given.upload_mb:g} --time_limit {given.time_limit:g} --port {given.port}: above 0, above 0, 0 to 65535")
     options = ["--weights", given.weights, "--device", given.device, *(["--shards", *given.shards] if given.shards else [])]
     finder = open_finder(given.run, given.dump, options, given.time_limit)
     try:

@@ -1,29 +1,29 @@
 """The page over HTTP: GET / and GET or POST /search, its style and its script; nothing else, and no file by a name that a client gives.
 
 What a browser is told with every answer: run and load nothing but what is ours (Content-Security-Policy), keep nothing, show it in no frame.
-Requests for another host's name are refused, so that no foreign page reaches this one through a name of its own (DNS rebinding), and so
-are forms that another site sends.
+Requests for another host's name are refused (`names`), and so are forms that another site sends: browsers say which site that is, in one
+header where the connection is a safe one, and in another (Origin) always.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from evaluate.browsing.encoder import TooLate
+from evaluate.browsing.encoder import CALLED_IT, TooLate
 from evaluate.browsing.finder import Finder, Found
-from evaluate.browsing.reading import Limits, Refusal, Upload, read_form
+from evaluate.browsing.names import Names, name_of
+from evaluate.browsing.reading import Given, Limits, Refusal, Upload, read_form
 from evaluate.browsing.uploads import ACCEPTED
 from evaluate.pages.template import FOLDER, page_template
 
@@ -33,7 +33,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # "no-referrer" would hide from us, too, whence a form comes
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
@@ -41,18 +41,14 @@ FILES = {"page.css": "text/css", "browse.css": "text/css", "browse.js": "text/ja
 LINGER_S = 5.0
 
 
-def browse_app(finder: Finder, limits: Limits, hosts: Sequence[str]) -> Starlette:
-    """The application.
-
-    Args:
-        hosts: names that a request may be made to.
-    """
+def browse_app(finder: Finder, limits: Limits, names: Names) -> Starlette:
+    """The application, which answers requests that are made to one of `names`."""
     pages = _Pages(finder, limits)
     routes = [Route("/", pages.search, methods=["GET"]), Route("/search", pages.search, methods=["GET", "POST"])]
     routes += [Route(f"/{name}", _file(name, kind), methods=["GET"]) for name, kind in FILES.items()]
     return Starlette(
         routes=routes,
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)],
+        middleware=[Middleware(_AskedByName, names=names)],
         exception_handlers={404: pages.not_here, 405: pages.not_here},
     )
 
@@ -66,6 +62,22 @@ def _file(name: str, kind: str) -> Any:
     return answer
 
 
+class _AskedByName:
+    """Passes on what is asked of one of `names`."""
+
+    def __init__(self, app: ASGIApp, names: Names) -> None:
+        self._app, self._names = app, names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        host = HTTPConnection(scope).headers.get("host", "")
+        if host in self._names:
+            return await self._app(scope, receive, send)
+        name = name_of(host)
+        remedy = f"; to have it answer to {name[:100]}, start it with --names {name[:100]}" if name else ""
+        line = f"Host {host[:100]!r} is not served: this page answers to {self._names}{remedy}\n"
+        await PlainTextResponse(line, 400, headers=HEADERS)(scope, receive, send)
+
+
 class _Pages:
     """Answers requests with the page: with what was found, or with why nothing was."""
 
@@ -75,12 +87,13 @@ class _Pages:
 
     async def search(self, request: Request) -> Response:
         """The page for / and /search."""
-        fields: dict[str, str] = {}
+        fields: Mapping[str, str] = {}
         try:
-            if request.method == "POST" and request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-                raise Refusal(403, "this form came from another site", unread=True)
-            async with read_form(request, self._limits) as (fields, upload):
-                return await run_in_threadpool(self._answer, fields, upload)
+            if request.method == "POST":
+                _check_sender(request)
+            async with read_form(request, self._limits) as given:
+                fields = given.fields
+                return await run_in_threadpool(self._answer, given)
         except Refusal as refusal:
             page = self._page(fields, error=refusal.why)
             if refusal.unread:
@@ -92,13 +105,15 @@ class _Pages:
         status = getattr(error, "status_code", 404)
         return HTMLResponse(self._page({}, error="there is no such page here"), status, headers=HEADERS)
 
-    def _answer(self, fields: Mapping[str, str], upload: Upload | None) -> Response:
+    def _answer(self, given: Given) -> Response:
+        upload = given.upload()
         try:
-            return HTMLResponse(self._page(fields, self._found(fields, upload)), headers=HEADERS)
-        except TooLate as error:
-            raise Refusal(504, f"{upload.name}: {error}" if upload else str(error)) from None
+            return HTMLResponse(self._page(given.fields, self._found(given.fields, upload)), headers=HEADERS)
         except ValueError as error:
-            raise Refusal(422, f"{upload.name}: {error}" if upload else str(error)) from None
+            said = str(error)
+            if upload is not None:
+                said = f"{upload.name}: {said[begun.end() :] if (begun := CALLED_IT.match(said)) else said}"
+            raise Refusal(504 if isinstance(error, TooLate) else 422, said) from None
 
     def _found(self, fields: Mapping[str, str], upload: Upload | None) -> Found | None:
         among, words, item = self._among(fields), fields.get("words", "").strip(), fields.get("id", "").strip()
@@ -130,6 +145,7 @@ class _Pages:
             collections=[(domain, len(own)) for domain, own in known.items()],
             among=among,
             words=fields.get("words", "").strip()[:WORDS_MOST],
+            id=fields.get("id", "").strip()[:WORDS_MOST],
             shown=_number(fields, strict=False),
             choices=SHOWN,
             found=found,
@@ -139,6 +155,15 @@ class _Pages:
             upload_mb=self._limits.upload_bytes / 1e6,
             upload_bytes=self._limits.upload_bytes,
         )
+
+
+def _check_sender(request: Request) -> None:
+    """Raises Refusal where a form is another site's. What is no browser names none."""
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise Refusal(403, "this form came from another site", unread=True)
+    origin, host = request.headers.get("origin"), request.headers.get("host", "")
+    if origin is not None and origin.partition("://")[2].lower() != host.lower():
+        raise Refusal(403, f"this form came from another site ({origin[:100]}); here is {host[:100]}", unread=True)
 
 
 def _number(fields: Mapping[str, str], strict: bool = True) -> int:

@@ -8,13 +8,14 @@ It knows the model and the corpus, which this room does not; which program it is
     -> {"do": "cards", "items": [[SHARD, ID], ...], "frames": N}           <- {"cards": [{"title", "words", "images"} ...]}
                                                                          or <- {"error": "...", "late": true|false}
 
-`refuses` says in a line why the system takes no pictures and clips, or no words; empty where it does.
+`refuses` says in a line why the system takes no pictures and clips, or no words; empty where it does. An error about the file calls it "it".
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -25,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+CALLED_IT = re.compile(r"it(?: [a-z0-9]+)?: ")
+"""How an error about the file begins, where it does not go on as a sentence; whoever shows it puts the file's own name there."""
 
 
 class TooLate(ValueError):
@@ -36,9 +39,7 @@ class Encoder:
 
     Args:
         command: starts the process.
-        start_limit_s: seconds that it may take to load the model.
-
-    Raises ValueError with the process's own words where it cannot start.
+        start_limit_s: seconds that it may take to load the model; who asks first waits for it.
     """
 
     def __init__(self, command: Sequence[str], start_limit_s: float = 600.0) -> None:
@@ -48,12 +49,16 @@ class Encoder:
         self._is_ready = False
         self._closed = False
         self._rest = bytearray()
+        self._about: Mapping[str, Any] = {}
         self._start()
-        try:
-            self.about: Mapping[str, Any] = self._ready()
-        except BaseException:
-            self.close()
-            raise
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What it says about itself. Raises ValueError with the process's own words where it cannot start."""
+        if not self._about:
+            with self._lock:
+                self._ready()
+        return self._about
 
     def ask(self, request: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
         """The answer to `request` within `limit_s` seconds, in which those it waits for others are not counted, nor a start after a failure.
@@ -88,10 +93,10 @@ class Encoder:
         self._closed = True
         self._end()
 
-    def _ready(self) -> Mapping[str, Any]:
-        """Wait until the process has loaded; what it says about itself."""
+    def _ready(self) -> None:
+        """Wait until the process has loaded and said what it is."""
         if self._is_ready:
-            return self.about
+            return
         try:
             about = self._line(self._start_limit_s)
         except (TimeoutError, EOFError):
@@ -99,8 +104,7 @@ class Encoder:
             raise ValueError(f"the encoder did not start (exit code {code}); see why with: {' '.join(self._command)} < /dev/null") from None
         if "error" in about:
             raise ValueError(about["error"])
-        self._is_ready = True
-        return about
+        self._about, self._is_ready = about, True
 
     def _start(self) -> None:
         paths = [str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -42,16 +42,19 @@ class Found:
 
 
 class Finder:
-    """Searches the domains of `dumps` with what `encoder` makes of pictures, clips and words, or with an item of theirs.
+    """Searches the domains of `dumps` with what an encoder makes of pictures, clips and words, or with an item of theirs.
 
     Args:
+        encoder: looks at words and items.
+        uploads: another of the same command, which looks at files: one may keep it busy for seconds, and who opens the page or types words
+            shall not wait for that. It is ended where the system takes no files.
         limit_s: seconds that the encoder may take for one search.
 
-    Raises ValueError where a dump is not of the encoder's checkpoint, or a domain is in two dumps.
+    Raises ValueError where an encoder cannot start, a dump is not of its checkpoint, or a domain is in two dumps.
     """
 
-    def __init__(self, encoder: Encoder, dumps: Sequence[Dump], limit_s: float) -> None:
-        self._encoder, self._limit_s = encoder, limit_s
+    def __init__(self, encoder: Encoder, uploads: Encoder, dumps: Sequence[Dump], limit_s: float) -> None:
+        self._encoder, self._uploads, self._limit_s = encoder, uploads, limit_s
         self.collections: dict[str, Collection] = {}
         for dump in dumps:
             if dump.checkpoint != encoder.about["checkpoint"]:
@@ -63,6 +66,10 @@ class Finder:
                 if domain in self.collections:
                     raise ValueError(f"{dump.folder} and {self.collections[domain].name} both hold {domain}; give one dump a domain")
                 self.collections[domain] = Collection(dump, domain)
+        if self.about["refuses"]["media"]:
+            uploads.close()
+        else:
+            _ = uploads.about  # has loaded, or cannot
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -73,13 +80,14 @@ class Finder:
         """What is nearest to the picture or clip in `file`, with `words` about it where there are any. Raises ValueError."""
         if reason := self.about["refuses"]["media"]:
             raise ValueError(reason)
-        return self._embedded({"file": str(file), "words": words}, f"a {kind.what}" + (f" and “{words}”" if words else ""), among, k)
+        asked = f"a {kind.what}" + (f" and “{words}”" if words else "")
+        return self._embedded(self._uploads, {"file": str(file), "words": words}, asked, among, k)
 
     def by_words(self, words: str, among: str, k: int) -> Found:
         """What is nearest to `words`. Raises ValueError."""
         if reason := self.about["refuses"]["words"]:
             raise ValueError(reason)
-        return self._embedded({"file": None, "words": words}, f"“{words}”", among, k)
+        return self._embedded(self._encoder, {"file": None, "words": words}, f"“{words}”", among, k)
 
     def by_item(self, domain: str, item: str, among: str, k: int) -> Found | None:
         """What is nearest to an item, the item itself left out; None where it is not in the collection of its domain."""
@@ -99,12 +107,13 @@ class Finder:
         return self._items([(among, row, None) for row in self.collections[among].some(BEGINNINGS)])
 
     def close(self) -> None:
-        """End the encoder."""
+        """End both encoders."""
         self._encoder.close()
+        self._uploads.close()
 
-    def _embedded(self, given: Mapping[str, Any], asked: str, among: str, k: int) -> Found:
+    def _embedded(self, encoder: Encoder, given: Mapping[str, Any], asked: str, among: str, k: int) -> Found:
         begin = time.monotonic()
-        answer = self._encoder.ask({"do": "embed", "among": among, **given}, self._limit_s)
+        answer = encoder.ask({"do": "embed", "among": among, **given}, self._limit_s)
         rows = self.collections[among].nearest(np.array(answer["vector"], np.float32), k)
         items = self._items([(among, row, score) for row, score in rows])
         return Found(asked, Card("", {}, answer["images"]), among, items, time.monotonic() - begin)

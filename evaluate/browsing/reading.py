@@ -1,21 +1,23 @@
-"""The form of a request, bounded in bytes and in time, its file laid down under a name of ours."""
+"""The form of a request, bounded in bytes, in pixels and in time, its file laid down under a name of ours."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from evaluate.browsing.encoder import TooLate
+from evaluate.browsing.sizes import TooManyPixels, check_size
 from evaluate.browsing.uploads import HEAD_BYTES, Kind, kind_of
 
 FORM_BYTES = 1 << 16
@@ -47,14 +49,46 @@ class Upload:
     name: str
 
 
-@asynccontextmanager
-async def read_form(request: Request, limits: Limits) -> AsyncIterator[tuple[dict[str, str], Upload | None]]:
-    """The fields of a request (of its address, or of a form in its body) and its file, which is gone when the block ends.
+class Given:
+    """A request that was read: `fields`, which hold whatever becomes of the file, and the file."""
 
-    Raises Refusal: 408 where the body does not arrive in time, 413 where it is too large, 415 for a file of another kind, 400 for no form.
+    def __init__(self, fields: Mapping[str, str], file: UploadFile | None, folder: Path, limits: Limits) -> None:
+        self.fields = fields
+        self._file, self._folder, self._limits = file, folder, limits
+
+    def upload(self) -> Upload | None:
+        """The file, laid down; None where none was chosen.
+
+        Raises Refusal: 415 for a file of another kind, 413 for one of too many pixels, 422 where its header cannot be read, 504 not in time.
+        """
+        file = self._file
+        if file is None or not (file.filename or file.size):
+            return None
+        name = os.path.basename((file.filename or "the upload").replace("\\", "/"))[-80:]
+        try:
+            kind = kind_of(file.file.read(HEAD_BYTES), name)
+        except ValueError as error:
+            raise Refusal(415, str(error)) from None
+        file.file.seek(0)
+        path = self._folder / f"upload{kind.suffix}"
+        with open(path, "wb") as copy:
+            shutil.copyfileobj(file.file, copy)
+        try:
+            check_size(path, kind, self._limits.time_s)
+        except ValueError as error:
+            status = 413 if isinstance(error, TooManyPixels) else 504 if isinstance(error, TooLate) else 422
+            raise Refusal(status, f"{name}: {error}") from None
+        return Upload(path, kind, name)
+
+
+@asynccontextmanager
+async def read_form(request: Request, limits: Limits) -> AsyncIterator[Given]:
+    """What a request gives (in its address, or in a form in its body); its file is gone when the block ends.
+
+    Raises Refusal: 408 where the body does not arrive in time, 413 where it is too large, 400 for no form.
     """
     if request.method == "GET":
-        yield dict(request.query_params), None
+        yield Given(request.query_params, None, Path(), limits)
         return
     with TemporaryDirectory(prefix="reelgoods-") as folder:
         try:
@@ -65,7 +99,9 @@ async def read_form(request: Request, limits: Limits) -> AsyncIterator[tuple[dic
         except HTTPException as error:
             raise Refusal(400, f"not the form of this page: {error.detail}", unread=True) from None
         try:
-            yield {name: value for name, value in form.items() if isinstance(value, str)}, _laid_down(form, Path(folder))
+            file = form.get("file")
+            fields = {name: value for name, value in form.items() if isinstance(value, str)}
+            yield Given(fields, file if isinstance(file, UploadFile) else None, Path(folder), limits)
         finally:
             await form.close()
 
@@ -87,20 +123,3 @@ def _bounded(request: Request, limits: Limits) -> Request:
         return message
 
     return Request(request.scope, receive)
-
-
-def _laid_down(form: FormData, folder: Path) -> Upload | None:
-    """The form's file as a file of `folder`; None where none was chosen."""
-    file = form.get("file")
-    if not isinstance(file, UploadFile) or not (file.filename or file.size):
-        return None
-    name = os.path.basename((file.filename or "the upload").replace("\\", "/"))[-80:]
-    try:
-        kind = kind_of(file.file.read(HEAD_BYTES), name)
-    except ValueError as error:
-        raise Refusal(415, str(error)) from None
-    file.file.seek(0)
-    path = folder / f"upload{kind.suffix}"
-    with open(path, "wb") as copy:
-        shutil.copyfileobj(file.file, copy)
-    return Upload(path, kind, name)

@@ -15,15 +15,24 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from evaluate.browse import LOOPBACK
 from evaluate.browsing.encoder import Encoder
 from evaluate.browsing.finder import Finder
+from evaluate.browsing.names import Names
 from evaluate.dump import Dump
 from tests.evaluate.dumps import write_dump
+from tests.pipeline.corpora import clip, picture
 
 pytest.importorskip("starlette", reason="the extra `browse` is not installed")
 
 BOUNDARY = "a-boundary"
+
+
+def _in_fours(content: bytes) -> bytes:
+    return content + bytes(-len(content) % 4)
+
+
+JPEG, PNG, MP4 = (_in_fours(content) for content in (picture(), picture(form="PNG"), clip()))
+"""Whole files, their lengths divided by 4: the stub of an encoder goes by what stands behind them."""
 
 
 class Answer(NamedTuple):
@@ -33,7 +42,7 @@ class Answer(NamedTuple):
 
 
 @contextmanager
-def serving(finder: Finder, upload_bytes: int = 100_000, time_s: float = 30.0) -> Iterator[int]:
+def serving(finder: Finder, upload_bytes: int = 100_000, time_s: float = 30.0, names: Names | None = None) -> Iterator[int]:
     """The port at which the page of `finder` is served."""
     import uvicorn
 
@@ -41,7 +50,7 @@ def serving(finder: Finder, upload_bytes: int = 100_000, time_s: float = 30.0) -
     from evaluate.browsing.reading import Limits
 
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(browse_app(finder, Limits(upload_bytes, time_s), LOOPBACK), log_level="error", lifespan="off")
+    config = uvicorn.Config(browse_app(finder, Limits(upload_bytes, time_s), names or Names()), log_level="error", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
@@ -59,11 +68,12 @@ def stub_finder(folder: Path, *flags: str, limit_s: float = 30.0) -> Finder:
     goods = np.concatenate([unit, (unit + np.roll(unit, 1, axis=1)) / 2, (unit[:2] + 0.5) / 2]).astype(np.float32)
     sides = [("goods", goods, [f"g{row}" for row in range(10)]), ("video", unit, [f"v{row}" for row in range(4)])]
     dump = write_dump(folder / "dump", sides, shard_rows=6)
-    encoder = Encoder([sys.executable, "-m", "tests.evaluate.stub_encoder", *flags], 60)
+    encoder, uploads = (Encoder([sys.executable, "-m", "tests.evaluate.stub_encoder", *flags], 60) for _ in range(2))
     try:
-        return Finder(encoder, [Dump(dump)], limit_s)
+        return Finder(encoder, uploads, [Dump(dump)], limit_s)
     except BaseException:
         encoder.close()
+        uploads.close()
         raise
 
 
@@ -71,13 +81,19 @@ def get(port: int, address: str, headers: Mapping[str, str] | None = None) -> An
     return _asked(port, "GET", address, None, headers or {})
 
 
-def post(port: int, fields: Mapping[str, str], file: tuple[str, bytes] | None = None, headers: Mapping[str, str] | None = None) -> Answer:
+def post(
+    port: int,
+    fields: Mapping[str, str],
+    file: tuple[str, bytes] | None = None,
+    headers: Mapping[str, str] | None = None,
+    file_first: bool = False,
+) -> Answer:
     """The page's form, sent as a browser does."""
     parts = [f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode() for name, value in fields.items()]
     if file is not None:
         name, content = file
         head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\nContent-Type: image/jpeg\r\n\r\n'
-        parts.append(head.encode() + content + b"\r\n")
+        parts.insert(0 if file_first else len(parts), head.encode() + content + b"\r\n")
     body = b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
     return _asked(port, "POST", "/search", body, {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}", **(headers or {})})
 

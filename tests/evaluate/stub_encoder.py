@@ -1,7 +1,7 @@
 """A program that answers as an encoder does (`evaluate/browsing/encoder.py`) without a model: python -m tests.evaluate.stub_encoder [refusing]
 
-A file of which the fifth byte from the end is h hangs, d dies, b is refused, l is said to have taken too long; other files and words give the unit
-vector of their length modulo 4.
+A file of which the fifth byte from the end is h hangs, d dies, b is refused, n is refused by name, l is said to have taken too long; other files
+and words give the unit vector of their length modulo 4.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ def embedded(request: dict) -> dict:
         os.kill(os.getpid(), 9)
     if data[-5:-4] in (b"b", b"l"):
         return {"error": "it is damaged", "late": data[-5:-4] == b"l"}
+    if data[-5:-4] == b"n":
+        return {"error": "it jpg: the picture cannot be decoded"}
     place = (len(data) or len(request["words"])) % 4
     return {"vector": [float(place == row) for row in range(4)], "images": [picture((200, 0, 0))] if data else []}
 

@@ -7,25 +7,40 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from evaluate.browse import main
+from evaluate.browse import main, serve
 from evaluate.browsing.collection import Collection
 from evaluate.browsing.encoder import Encoder, TooLate
 from evaluate.browsing.finder import Finder
-from evaluate.browsing.uploads import kind_of
+from evaluate.browsing.names import Names
+from evaluate.browsing.sizes import check_size
+from evaluate.browsing.uploads import Kind, kind_of
 from evaluate.dump import Dump
 from tests.evaluate.dumps import write_dump
-from tests.evaluate.served import BOUNDARY, error, found, get, post, serving, stub_finder
+from tests.evaluate.served import BOUNDARY, JPEG, MP4, PNG, error, found, get, post, serving, stub_finder
 
+PROGRAM = "import evaluate.browse as browse; browse.ENCODER = 'tests.evaluate.stub_encoder'; browse.run_command(browse.main)"
 HEAD = f"POST /search HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {{length}}\r\n\r\n"
-JPEG, PNG = b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n"
+JPEG_HEAD, PNG_HEAD = b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n"
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG that says how large it is and ends before its first row."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    return PNG_HEAD + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +112,12 @@ def test_a_wrong_address_is_said_in_a_line(port, address, status, said):
         ("empty.jpg", b"", 415, "empty.jpg: an empty file"),
         ("../../x<i>.mp4", b"\0\0\0\0\xff", 415, "x&lt;i&gt;.mp4: of a kind that is not read here"),
         ("cut.jpg", JPEG + b"b....", 422, "cut.jpg: it is damaged"),
-        ("long.mp4", b"\0\0\0\0ftypl....", 504, "long.mp4: it is damaged"),
+        ("long.mp4", MP4 + b"l....", 504, "long.mp4: it is damaged"),
+        ("named.jpg", JPEG + b"n....", 422, "named.jpg: the picture cannot be decoded"),
+        ("bomb.png", png_of(13_000, 13_000), 413, "bomb.png: the picture has 13,000 x 13,000 = 169.0 megapixels; at most 50: make it smaller"),
+        ("vast.png", png_of(30_000, 30_000), 413, "vast.png: the picture has 30,000 x 30,000 = 900.0 megapixels"),
+        ("bare.jpg", JPEG_HEAD + b"....", 422, "bare.jpg: the picture cannot be opened, its file is truncated or damaged"),
+        ("bare.mp4", b"\0\0\0\x18ftypisom....", 422, "bare.mp4: the clip cannot be opened (Invalid data found when processing input), its file is"),
         ("large.jpg", JPEG + bytes(300_000), 413, "the upload is larger than 0.1 MB (--upload_mb)"),
     ],
 )
@@ -106,6 +126,38 @@ def test_a_wrong_file_is_said_in_a_line(port, name, content, status, said):
 
     assert answer.status == status and said in error(answer)
     assert found(get(port, "/search?words=x&k=1")) == ["g1"]
+
+
+@pytest.mark.parametrize("file_first", [True, False])
+@pytest.mark.parametrize(("name", "content", "status"), [("notes.mp4", b"dear diary", 415), ("bomb.png", png_of(9_000, 9_000), 413)])
+def test_a_refused_file_leaves_the_words_the_domain_and_the_number_as_they_were_given(port, name, content, status, file_first):
+    answer = post(port, {"words": "red <b>", "among": "video", "k": "50"}, (name, content), file_first=file_first)
+
+    assert answer.status == status and 'name="words" type="text" maxlength="2000" value="red &lt;b&gt;"' in answer.text
+    assert re.findall(r"<option selected>(.*?)</option>", answer.text) == ["video", "50"]
+
+
+def test_a_clip_s_frames_are_counted_in_pixels_too(tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").write_bytes(MP4)
+    kind = Kind("clip", ".mp4")
+
+    monkeypatch.setattr("evaluate.browsing.sizes.PIXELS", 32 * 32)
+    check_size(tmp_path / "a.mp4", kind, 30)
+    monkeypatch.setattr("evaluate.browsing.sizes.PIXELS", 32 * 32 - 1)
+
+    with pytest.raises(ValueError, match=r"^a frame has 32 x 32 = 0.0 megapixels; at most 0.001023: make it smaller$"):
+        check_size(tmp_path / "a.mp4", kind, 30)
+
+
+def test_a_header_that_takes_too_long_or_kills_what_reads_it_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes(JPEG)
+    kind = Kind("picture", ".jpg")
+
+    with pytest.raises(TooLate, match=r"^its header could not be read within 0.001 s \(--time_limit\)$"):
+        check_size(tmp_path / "a.jpg", kind, 0.001)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(ValueError, match=r"^what reads its header died of it \(exit code 1\)"):
+        check_size(tmp_path / "a.jpg", kind, 30)
 
 
 def test_ten_gigabytes_are_refused_before_they_are_sent(port):
@@ -176,6 +228,29 @@ def test_a_decoder_that_hangs_or_dies_is_replaced(tmp_path):
     assert found(after) == found(at_last) == ["g1"]
 
 
+def test_who_looks_or_types_does_not_wait_for_another_s_file(tmp_path):
+    finder = stub_finder(tmp_path)
+    hanging = finder._uploads
+    answers = []
+    try:
+        with serving(finder) as port:
+            uploading = threading.Thread(target=lambda: answers.append(post(port, {}, ("slow.jpg", JPEG + b"h...."))))
+            uploading.start()
+            deadline = time.monotonic() + 30
+            while not hanging._lock.locked() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            first, words = get(port, "/"), get(port, "/search?words=x&k=1")
+            was_hanging = hanging._lock.locked()
+            assert hanging._process is not None
+            os.kill(hanging._process.pid, signal.SIGKILL)
+            uploading.join()
+    finally:
+        finder.close()
+
+    assert was_hanging and first.status == 200 and 'data-doc-id="g0"' in first.text and found(words) == ["g1"]
+    assert answers[0].status == 422
+
+
 def test_a_first_page_whose_items_cannot_be_shown_in_time_says_so(tmp_path):
     finder = stub_finder(tmp_path)
     try:
@@ -190,12 +265,65 @@ def test_a_first_page_whose_items_cannot_be_shown_in_time_says_so(tmp_path):
 
 def test_other_names_and_other_sites_are_refused(port):
     rebound = get(port, "/", {"Host": "evil.example:8765"})
+    by_address, nonsense = get(port, "/", {"Host": "192.0.2.1:8765"}), get(port, "/", {"Host": "<b>"})
     foreign = post(port, {"words": "x"}, headers={"Sec-Fetch-Site": "cross-site"})
     own = post(port, {"words": "x"}, headers={"Sec-Fetch-Site": "same-origin", "Host": f"[::1]:{port}"})
 
-    assert rebound.status == 400 and "g0" not in rebound.text
+    assert rebound.status == by_address.status == nonsense.status == 400 and nonsense.headers["content-type"].startswith("text/plain")
+    assert rebound.text == (
+        "Host 'evil.example:8765' is not served: this page answers to 127.0.0.1, localhost, ::1; "
+        "to have it answer to evil.example, start it with --names evil.example\n"
+    )
     assert foreign.status == 403 and "another site" in error(foreign)
     assert own.status == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://localhost:8765", 200),
+        ("https://LOCALHOST:8765", 200),
+        ("http://localhost:9999", 403),
+        ("http://localhost", 403),
+        ("https://evil.example", 403),
+        ("http://evil.example/localhost:8765", 403),
+        ("null", 403),
+        (None, 200),
+    ],
+)
+def test_a_form_whose_origin_is_not_this_page_is_refused_where_a_browser_says_no_more(port, origin, status):
+    headers = {"Host": "localhost:8765", **({} if origin is None else {"Origin": origin})}
+
+    answer = post(port, {"words": "x", "k": "1"}, headers=headers)
+
+    assert answer.status == status
+    if status == 403:
+        assert error(answer) == f"this form came from another site ({origin}); here is localhost:8765"
+
+
+@pytest.mark.parametrize(
+    ("host", "names", "is_served"),
+    [
+        ("192.0.2.1:8765", Names(any_address=True), True),
+        ("[2001:db8::1]:8765", Names(any_address=True), True),
+        ("192.0.2.1", Names(), False),
+        ("192.0.2.1.evil.example", Names(any_address=True), False),
+        ("192.0.2.1@evil.example", Names(any_address=True), False),
+        ("box.example:8765", Names(any_address=True), False),
+        ("Box.Example:8765", Names(["box.example"]), True),
+        ("box.example.evil.example", Names(["box.example"]), False),
+        ("[::1]", Names(), True),
+        ("", Names(any_address=True), False),
+    ],
+)
+def test_a_page_for_others_answers_to_addresses_in_digits_and_to_names_it_was_given(host, names, is_served):
+    assert (host in names) is is_served
+
+
+@pytest.mark.parametrize("name", ["http://box", "box:8765", "*", "*.example", "a b", ""])
+def test_names_that_are_none_are_refused(name):
+    with pytest.raises(ValueError, match=rf"^--names {re.escape(name)}: a name such as box.example, without http://, a port or a \*$"):
+        Names([name])
 
 
 @pytest.mark.parametrize("address", ["/", "/search?words=x", "/search?id=nobody", "/nowhere", "/browse.js", "/page.css", "/browse.css"])
@@ -221,9 +349,11 @@ def test_a_system_of_features_says_so_in_a_line_and_is_searched_by_items(tmp_pat
         with serving(finder) as port:
             page, picture = get(port, "/"), post(port, {}, ("a.jpg", JPEG + b"...."))
             words, item = get(port, "/search?words=x"), get(port, "/search?id=g1&k=1")
+            second = finder._uploads._process
     finally:
         finder.close()
 
+    assert second is None  # there is nothing for it to do
     assert "stub takes no pictures and no clips: it has features." in page.text and 'type="file"' not in page.text
     assert picture.status == words.status == 422 and "stub takes no words" in error(words)
     assert found(item) == ["g9"]
@@ -235,23 +365,26 @@ def test_a_dump_of_another_checkpoint_is_refused(tmp_path):
     encoder = Encoder([sys.executable, "-m", "tests.evaluate.stub_encoder"], 60)
 
     with pytest.raises(ValueError, match=r"other was made by checkpoint decaf, --run is checkpoint c0ffee \(stub\); give the run that made it"):
-        Finder(encoder, [dump], 1)
+        Finder(encoder, encoder, [dump], 1)
     with pytest.raises(ValueError, match="both hold goods; give one dump a domain"):
-        Finder(encoder, [same, same], 1)
+        Finder(encoder, encoder, [same, same], 1)
     encoder.close()
 
 
 def test_an_encoder_that_cannot_start_says_why():
+    refusing = Encoder([sys.executable, "-c", """print('{"error": "no such run"}')"""], 60)
     with pytest.raises(ValueError, match="no such run"):
-        Encoder([sys.executable, "-c", """print('{"error": "no such run"}')"""], 60)
+        _ = refusing.about
+    failing = Encoder([sys.executable, "-c", "raise SystemExit(3)"], 60)
     with pytest.raises(ValueError, match=r"did not start \(exit code 3\); see why with: .*python"):
-        Encoder([sys.executable, "-c", "raise SystemExit(3)"], 60)
+        _ = failing.about
+    refusing.close()
 
 
 def test_an_encoder_that_ended_while_nobody_asked_is_started_again_and_one_that_is_busy_says_so():
     encoder = Encoder([sys.executable, "-m", "tests.evaluate.stub_encoder"], 60)
     process = encoder._process
-    assert process is not None
+    assert process is not None and encoder.about["recipe"] == "stub"
     os.kill(process.pid, 9)
     process.wait()
 
@@ -277,8 +410,8 @@ def test_nothing_is_left_of_an_upload(port, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("head", "kind"),
     [
-        (JPEG, ("picture", ".jpg")),
-        (PNG, ("picture", ".png")),
+        (JPEG_HEAD, ("picture", ".jpg")),
+        (PNG_HEAD, ("picture", ".png")),
         (b"RIFF\0\0\0\0WEBPVP8 ", ("picture", ".webp")),
         (b"\0\0\0\x18ftypisom", ("clip", ".mp4")),
         (b"\0\0\0\x14ftypqt  ", ("clip", ".mov")),
@@ -309,8 +442,7 @@ def test_a_collection_finds_what_sorting_by_hand_finds_and_knows_its_shards(tmp_
 
 def test_the_command_says_its_address_and_ends_what_it_started(tmp_path):
     write_dump(tmp_path / "dump", [("goods", np.eye(4), list("abcd"))])
-    program = "import evaluate.browse as browse; browse.ENCODER = 'tests.evaluate.stub_encoder'; browse.run_command(browse.main)"
-    command = [sys.executable, "-c", program, "--run", "x", "--dump", str(tmp_path / "dump")]
+    command = [sys.executable, "-c", PROGRAM, "--run", "x", "--dump", str(tmp_path / "dump")]
 
     with subprocess.Popen([*command, "--port", "0"], stdout=subprocess.PIPE, text=True) as served:
         assert served.stdout is not None
@@ -326,8 +458,44 @@ def test_the_command_says_its_address_and_ends_what_it_started(tmp_path):
     assert code == 130
 
 
-def test_limits_that_make_no_sense_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="--upload_mb 0 --time_limit 30 --port 8765: above 0"):
-        main(["--run", "x", "--dump", "y", "--upload_mb", "0"])
+def test_a_page_for_more_than_this_machine_says_what_it_answers_to(tmp_path):
+    write_dump(tmp_path / "dump", [("goods", np.eye(4), list("abcd"))])
+    command = [sys.executable, "-c", PROGRAM, "--run", "x", "--dump", str(tmp_path / "dump"), "--host", "0.0.0.0", "--port", "0", "--names", "Box"]
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
+        assert served.stdout is not None
+        said = [next(served.stdout) for _ in range(4)]
+        port = int(said[3].split(":")[2].strip("/\n"))
+        statuses = [get(port, "/", {"Host": f"{host}:{port}"}).status for host in ("192.0.2.1", "box", "other")]
+        served.send_signal(signal.SIGINT)
+
+    assert said[1].startswith("0.0.0.0: everybody who reaches this address can search")
+    assert said[2].startswith("it answers to 127.0.0.1, localhost, ::1, 0.0.0.0, box and every address in digits; --names adds others, e.g. --names ")
+    assert statuses == [200, 200, 400]
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("no-such-host.invalid", "--host no-such-host.invalid: no address is known for this name; give an address of this machine"),
+        ("192.0.2.1", "--host 192.0.2.1: Cannot assign requested address; give an address of this machine"),
+    ],
+)
+def test_a_host_that_is_not_this_machine_is_not_said_to_be_a_matter_of_the_port(host, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        serve(None, host, 0, [], 1.0, 1.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [(flag, value) for flag in ("--upload_mb", "--time_limit") for value in ("0", "-1", "inf", "-inf", "nan", "1e300", "x")]
+    + [("--port", value) for value in ("-1", "65536", "nan", "8e3")],
+)
+def test_limits_that_make_no_sense_are_refused(flag, value):
+    with pytest.raises(ValueError, match=f"^argument {flag}: {value}: a number [^\n]*$"):
+        main(["--run", "x", "--dump", "y", f"{flag}={value}"])
+
+
+def test_a_dump_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ValueError, match="nowhere: no such folder"):
         main(["--run", "x", "--dump", str(tmp_path / "nowhere")])

@@ -111,6 +111,8 @@ def test_wrong_files_are_said_in_the_page(browser, page):
 
     assert error(browser) == "large.jpg has 0.2 MB; at most 0.1 MB"
     assert not browser.find_elements("css selector", "[aria-busy]")
+    browser.find_element("css selector", "#words").send_keys("x\n")
+    wait(lambda: headline(browser) == "Nearest to “x”")  # without the file
 
 
 def test_a_form_without_a_script_does_the_same(browser, page, tmp_path):

@@ -12,7 +12,10 @@ function refusal() {
 
 form.addEventListener("submit", (event) => {
   error.textContent = refusal();
-  if (error.textContent) return event.preventDefault();
+  if (error.textContent) {
+    input.value = ""; // or it would be refused again with the next words
+    return event.preventDefault();
+  }
   form.setAttribute("aria-busy", "true");
   form.querySelector("button").textContent = "Searching …";
 });
