@@ -4,7 +4,8 @@
 
 A and B are folders that evaluate.report wrote (judged.h5 in them; ranked.h5 for the documents on the page). Prints a table and writes
 FOLDER/compare.json and FOLDER/compare.html (default: B/compare). A positive difference means that B has more; for the median rank less
-is better. Queries that one side alone has evaluated are counted and left out. Words and frames of the queries on the page:
+is better. Queries that one side alone has evaluated are counted and left out, and lists are cut to the depth of the shorter ones. Words and
+frames of the queries on the page:
 
     python -m pipeline.cards --shards SHARDS/test --comparison FOLDER --out CARDS      then the same command again with --cards CARDS
 """
@@ -20,7 +21,7 @@ import numpy as np
 from evaluate.judging.ground_truth import read_ground_truth
 from evaluate.judging.paired import CONFIDENCE, Paired, changed_most, differences, open_result, pair
 from evaluate.pages.cards import Cards
-from evaluate.pages.compare_page import groups_shown, items_shown, render_comparison
+from evaluate.pages.compare_page import groups_shown, items_shown, remarks, render_comparison
 from evaluate.pages.numbers import METRIC_LABELS
 from launch.command import CommandParser, run_command
 from launch.files import whole_file, write_json
@@ -67,6 +68,8 @@ def compare(
         "split": results[0].attributes.split,
         "a": _about(a, results[0].attributes),
         "b": _about(b, results[1].attributes),
+        "depth": paired.a.depth,
+        "other_documents": results[0].attributes.corpus != results[1].attributes.corpus,
         "queries": len(paired.ids),
         "queries_only_a": paired.only_a,
         "queries_only_b": paired.only_b,
@@ -97,17 +100,20 @@ def table(said: Mapping[str, Any]) -> str:
         digits = 1 if name == "median_rank" else 4
         low, high = own["interval"]
         interval = f"{low:+.{digits}f} to {high:+.{digits}f}"
-        numbers = f"{own['a']:>10.{digits}f}{own['b']:>10.{digits}f}{own['difference']:>+10.{digits}f}"
+        sides = (f"{'≥ ' if own.get(f'{side}_is_lower_bound') else ''}{own[side]:.{digits}f}" for side in "ab")
+        numbers = "".join(f"{text:>10}" for text in sides) + f"{own['difference']:>+10.{digits}f}"
         lines.append(f"{METRIC_LABELS.get(name, name):<14}{numbers}   {interval:<20}{own['p']:>7.4f}")
     return "\n".join(lines)
 
 
 def _about(folder: str | Path, attributes: Any) -> dict[str, Any]:
-    return {"folder": str(folder), "checkpoint": attributes.checkpoint, "docs": attributes.docs, "top_k": attributes.depth}
+    """Where a side comes from; top_k are the results a query that its lists have, `depth` of the comparison those that it looks at."""
+    own = {"split": attributes.split, "checkpoint": attributes.checkpoint, "docs": attributes.docs, "top_k": attributes.depth}
+    return {"folder": str(folder), **own}
 
 
 def _query(paired: Paired, place: int, by: str) -> dict[str, Any]:
-    """{"query", "a", "b"}: the metric and the rank of the first relevant document (None: not in the list) on either side."""
+    """{"query", "a", "b"}: the metric and the rank of the first relevant document (None: not among the first `depth`) on either side."""
     sides = {
         name: {by: float(side.column(by)[place]), "first_rank": int(side.first[place]) if side.first[place] <= side.depth else None}
         for name, side in (("a", paired.a), ("b", paired.b))
@@ -134,7 +140,10 @@ def main(argv: list[str] | None = None) -> None:
     said = compare(out=out, **given)
     left_out = [f"{said[f'queries_only_{side}']} in {side.upper()} alone" for side in "ab" if said[f"queries_only_{side}"]]
     say(f"{said['task']}: A = {said['a']['folder']}, B = {said['b']['folder']}")
-    say(f"{said['queries']} queries in both{f' ({chr(44).join(left_out)}: left out)' if left_out else ''}\n\n{table(said)}\n")
+    say(f"{said['queries']} queries in both{f' ({chr(44).join(left_out)}: left out)' if left_out else ''}")
+    for line in remarks(said):
+        say(line)
+    say(f"\n{table(said)}\n")
     say(f"by {said['by']}: {said['better']} queries better in B, {said['worse']} worse, {said['same']} the same -> {Path(out) / 'compare.html'}")
 
 

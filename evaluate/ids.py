@@ -44,6 +44,30 @@ def repeated_id(ids: np.ndarray) -> str | None:
     return ordered[again[0]].decode() if len(again) else None
 
 
+def id_hashes(ids: np.ndarray) -> np.ndarray:
+    """uint64 [n]: a hash of each of `ids` [n], the same on every machine and at every width that ids are padded to.
+
+        hash = mix(sum_j byte_j * mix(j)),   mix: the finaliser of splitmix64, modulo 2^64
+
+    A byte of padding adds nothing. The outer mix is what lets hashes of a set be added up: sums of bytes alone would agree for sets whose ids
+    share the same characters in the same places. Source: Steele et al. 2014 (splitmix64); ours otherwise. It keeps nobody out who wants to collide.
+    """
+    width = ids.dtype.itemsize
+    columns = np.ascontiguousarray(ids).view(np.uint8).reshape(len(ids), width)
+    sums = np.zeros(len(ids), np.uint64)
+    for place, factor in enumerate(_mixed(np.arange(1, width + 1, dtype=np.uint64)).tolist()):
+        sums += columns[:, place] * np.uint64(factor | 1)
+    return _mixed(sums)
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """uint64: each bit of each of `values` on every bit of its result."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ values >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ values >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    return values ^ values >> np.uint64(31)
+
+
 class IdTable:
     """Looks ids up among `ids` [n], which are all different: arrays and a binary search, no Python object for an id."""
 

@@ -6,7 +6,7 @@
                                     folded_starts int64 [Q + 1] says which are a query's
     searched_ids [N]                all documents that were searched
     labels/<number>                 for each label kept: attribute `key`, values [M] (JSON texts), query_codes int32 [Q], searched_codes int32 [N]
-    attributes                      RankedAttributes
+    attributes                      format_version, RankedAttributes
 
 Legend: Q queries, K results a query, N documents searched, U of them in doc_ids, F folded, M values of a label, n queries of a block.
 """
@@ -14,21 +14,23 @@ Legend: Q queries, K results a query, N documents searched, U of them in doc_ids
 from __future__ import annotations
 
 import shutil
+import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
-from evaluate.ids import repeated_id, stored
+from evaluate.ids import id_hashes, repeated_id, stored
 from evaluate.labels import LabelValues
 from evaluate.vectors import Vectors
 from launch.files import whole_path
 
 FORMAT_VERSION = 1
 BLOCK_BYTES = 1 << 24
+DATASETS = ("query_ids", "doc_ids", "ranks", "scores", "searched_ids")
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class RankedAttributes:
     """0 = exact search."""
     candidates: int = 0
     """Most documents that a list could hold, where a query was ranked with some alone (its own candidates, or those proposed); 0 = all of them."""
+    lists: str = ""
+    """Checksum of ids, ranks and scores, filled in where the file is written: what tells lists from others. Empty in a file of an older program."""
 
     @property
     def searched(self) -> dict[str, Any]:
@@ -119,14 +123,14 @@ def write_ranked(
     for ids, what in ((query_ids, "queries"), (doc_ids, "documents")):
         if again := repeated_id(ids):
             raise ValueError(f"{path}: two {what} have the id {again!r}; ids are unique in a split, repair the corpus and pack it again")
+    attributes = replace(attributes, lists=_lists_checksum(query_ids, doc_ids, ranks, scores))
     with whole_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("query_ids", data=stored(query_ids))
         file.create_dataset("doc_ids", data=stored(doc_ids))
         file.create_dataset("ranks", data=ranks, dtype="int32")
         file.create_dataset("scores", data=scores, dtype="float32")
         if len(folded.query):
-            file.create_dataset("folded", data=np.stack([folded.doc, folded.place], axis=1), dtype="int32")
-            file.create_dataset("folded_starts", data=np.searchsorted(folded.query, np.arange(len(query_ids) + 1)))
+            _write_folded(file, folded, len(query_ids))
         searched = file.create_dataset("searched_ids", (attributes.docs,), h5py.string_dtype("utf-8", docs.id_bytes))
         first = 0
         for ids in docs.id_blocks():
@@ -158,17 +162,34 @@ def renumber(rows: np.ndarray, docs: int) -> tuple[np.ndarray, np.ndarray]:
 def reordered(ranked: Ranked, path: str | Path, ranks: np.ndarray, scores: np.ndarray, metric: str) -> Ranked:
     """The lists of `ranked` with other scores, whole or not at all in the file `path`: of its documents, `ranks` [Q, K'] and `scores` [Q, K'].
 
+    A folded document stays beside the one that stands for it, wherever that is now; it goes where that one does.
+
     Args:
         metric: what the scores are.
     """
+    folded = _moved(ranked, ranks)
     with whole_path(path) as temporary:
         shutil.copyfile(ranked.path, temporary)
         with h5py.File(temporary, "r+") as file:
             for name, values, kind in (("ranks", ranks, "int32"), ("scores", scores, "float32")):
                 del file[name]
                 file.create_dataset(name, data=values, dtype=kind)
+            if "folded" in file:
+                del file["folded"], file["folded_starts"]
+                _write_folded(file, folded, ranked.queries)
             file.attrs["metric"], file.attrs["candidates"] = metric, ranks.shape[1]
+            file.attrs["lists"] = _lists_checksum(ranked.query_ids, ranked.doc_ids, ranks, scores)
     return Ranked(path)
+
+
+def _lists_checksum(query_ids: np.ndarray, doc_ids: np.ndarray, ranks: np.ndarray, scores: np.ndarray) -> str:
+    """CRC-32 of what the arrays hold as they are stored, whatever the types and widths they come in."""
+    crc = 0
+    rows = max(1, BLOCK_BYTES // (4 * max(1, ranks.shape[1])))
+    for values, kind in ((id_hashes(query_ids), "<u8"), (id_hashes(doc_ids), "<u8"), (ranks, "<i4"), (scores, "<f4")):
+        for first in range(0, len(values), rows):
+            crc = zlib.crc32(np.ascontiguousarray(values[first : first + rows], kind).data, crc)
+    return f"{crc:08x}"
 
 
 def _write_label(group: h5py.Group, key: str, sides: dict[str, Vectors]) -> None:
@@ -192,15 +213,23 @@ class Ranked:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         with self._open() as file:
+            if missing := [name for name in DATASETS if not isinstance(file.get(name), h5py.Dataset)]:
+                raise ValueError(f"{path}: not what evaluate.search writes: it has no {missing[0]}; give its ranked.h5")
             values = dict(file.attrs)
             if values.get("format_version") != FORMAT_VERSION:
                 raise ValueError(f"{path}: format version {values.get('format_version')}, this program reads {FORMAT_VERSION}; search again")
             plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+            if lacking := [field.name for field in fields(RankedAttributes) if field.default is MISSING and field.name not in plain]:
+                raise ValueError(f"{path}: not what evaluate.search writes: it has no attribute {lacking[0]}; give its ranked.h5")
             # A file of an older program lacks attributes that have a default.
             self.attributes = RankedAttributes(**{field.name: plain[field.name] for field in fields(RankedAttributes) if field.name in plain})
             self.query_ids: np.ndarray = file["query_ids"][:]
             self.doc_ids: np.ndarray = file["doc_ids"][:]
-            self.queries, self.depth = file["ranks"].shape
+            shapes = {name: file[name].shape for name in DATASETS}
+            if len(shapes["ranks"]) != 2 or shapes["scores"] != shapes["ranks"] or shapes["ranks"][:1] != shapes["query_ids"]:
+                said = ", ".join(f"{name} {list(shapes[name])}" for name in ("query_ids", "ranks", "scores"))
+                raise ValueError(f"{path}: not what evaluate.search writes: the shapes {said} do not fit; search again")
+            self.queries, self.depth = shapes["ranks"]
             self.candidates = self.attributes.candidates or self.attributes.docs
             self._labels = {str(group.attrs["key"]): name for name, group in file.get("labels", {}).items()}
 
@@ -258,6 +287,22 @@ class Ranked:
             return h5py.File(self.path, "r")
         except OSError as error:
             raise ValueError(f"{self.path}: not an HDF5 file ({error}); search again") from error
+
+
+def _write_folded(file: h5py.File, folded: Folded, queries: int) -> None:
+    file.create_dataset("folded", data=np.stack([folded.doc, folded.place], axis=1), dtype="int32")
+    file.create_dataset("folded_starts", data=np.searchsorted(folded.query, np.arange(queries + 1)))
+
+
+def _moved(ranked: Ranked, ranks: np.ndarray) -> Folded:
+    """What is folded in the lists of `ranked`, at the places that `ranks` [Q, K'] give to what stands for it."""
+    parts = [NOTHING_FOLDED]
+    for block in ranked.blocks():
+        query, doc, place = block.folded
+        now = ranks[block.first + query] == block.ranks[query, place][:, None]
+        kept = now.any(axis=1)
+        parts.append(Folded(block.first + query[kept], doc[kept], now.argmax(axis=1)[kept]))
+    return Folded(*map(np.concatenate, zip(*parts)))
 
 
 def _folded(file: h5py.File, first: int, last: int) -> Folded:

@@ -8,6 +8,7 @@ with everything inside; where more than --queries_per_page queries are shown the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,13 +74,16 @@ def report(
         queries_per_page: more queries than that become pages of so many.
         most_mb: bound of all pictures together, in MB; further ones are left out, and the page says how many.
 
-    Raises ValueError where the lists are too short for a cutoff, or no query has a relevant document.
+    Raises ValueError, before anything is written, where the lists are too short for a cutoff, lists and ground truth do not belong together
+    (`judge`), or something else is where the pages go.
     """
     out = Path(out)
     if resamples < 0:
         raise ValueError(f"--resamples {resamples}: 0 (no intervals) or more")
-    if queries_per_page < 1 or most_mb < 0:
-        raise ValueError(f"--queries_per_page {queries_per_page} --most_mb {most_mb:g}: at least 1 query, and 0 MB or more")
+    if shown_queries < 0:
+        raise ValueError(f"--shown {shown_queries}: 0 queries or more")
+    if queries_per_page < 1 or not 0 <= most_mb < math.inf:
+        raise ValueError(f"--queries_per_page {queries_per_page} --most_mb {most_mb:g}: at least 1 query, and a finite number of MB, 0 or more")
     if by is None:
         by = "category" if "category" in ranked.label_keys() else ""
     judged = judge(ranked, truth, by or None, searched_only)
@@ -91,13 +95,10 @@ def report(
         metrics |= {"intervals": _intervals(values, resamples, seed), "confidence": CONFIDENCE, "resamples": resamples, "seed": seed}
     if judged.groups is not None:
         metrics["by"] = _by_group(judged.groups, values, resamples, seed)
-    write_json(out / "metrics.json", metrics)
-    write_judged(out / "judged.h5", judged_of(ranked, judged, split))
     best = best_scores(ranked, judged.found)
-    svgs = {"recall": recall_svg(judged, ranked.candidates), "scores": scores_svg(best, judged.found.evaluated)}
-    for name, svg in svgs.items():
-        with whole_file(out / f"{name}.svg") as file:
-            file.write(svg)
+    docs = None if ranked.attributes.candidates else ranked.attributes.docs
+    svgs = {"recall": recall_svg(judged, docs), "scores": scores_svg(best, judged.found.evaluated)}
+    # The page comes first: cards, pictures or the folder of pages may be wrong, and then nothing is written.
     write_report(
         out,
         metrics,
@@ -108,6 +109,11 @@ def report(
         queries_per_page,
         round(1e6 * most_mb),
     )
+    write_json(out / "metrics.json", metrics)
+    write_judged(out / "judged.h5", judged_of(ranked, judged, split))
+    for name, svg in svgs.items():
+        with whole_file(out / f"{name}.svg") as file:
+            file.write(svg)
     return metrics
 
 
@@ -174,7 +180,11 @@ def main(argv: list[str] | None = None) -> None:
         most_mb=given.most_mb,
     )
     numbers = "  ".join(f"{name} {metrics[name]:.4f}" for name in metrics if name.startswith(("recall@", "hit@")))
-    say(f"{metrics['task']}: {numbers}  median rank {metrics['median_rank']:g}")
+    bound = "≥ " if metrics["median_rank_is_lower_bound"] else ""
+    say(f"{metrics['task']}: {numbers}  median rank {bound}{metrics['median_rank']:g}")
+    if missing := metrics["relevant_not_in_docs"]:
+        what = "left out" if given.searched_only else "they count as not found"
+        say(f"{missing:,} relevant pairs (query, document) point to documents that were not searched: {what}")
     say(f"{metrics['queries_evaluated']} of {metrics['queries']} queries, {metrics['docs']} documents -> {Path(given.out) / 'report.html'}")
 
 

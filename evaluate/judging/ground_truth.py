@@ -10,6 +10,7 @@ Legend: Q queries, R different relevant documents, P pairs (query, relevant docu
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -96,7 +97,8 @@ def read_ground_truth(path: str | Path, released_ids: bool = False) -> GroundTru
     """The ground truth in the file `path`.
 
     Args:
-        path: released text form or TREC qrels, UTF-8. Ids of qrels are percent-decoded, as `evaluate.trec.write_trec` encodes them.
+        path: released text form or TREC qrels, UTF-8 with or without a byte order mark. Ids of qrels are percent-decoded, as
+            `evaluate.trec.write_trec` encodes them.
         released_ids: undo the released spelling of ids (`released_id`). Only on request: a catalogue's own id may end in _0.
 
     Raises ValueError naming file and line for a line of neither form.
@@ -119,7 +121,7 @@ def released_id(text: str) -> str:
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
     qrels: bool | None = None
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:  # a byte order mark is no part of the first query's id
             for number, line in enumerate(file, 1):
                 line = line.rstrip("\r\n")
                 if not line.strip():
@@ -143,8 +145,17 @@ def _released_line(path: Path, number: int, line: str) -> tuple[str, list[str]]:
 
 def _qrels_line(path: Path, number: int, line: str) -> tuple[str, list[str]]:
     columns = line.split()
+    if len(columns) != 4:
+        raise ValueError(f"{path}: line {number} has {len(columns)} columns, not `query 0 document relevance`: {line[:80]!r}")
+    query, _, document, relevance = columns
+    return unquote(query), [unquote(document)] if _number(path, number, relevance) > 0 else []
+
+
+def _number(path: Path, number: int, relevance: str) -> float:
     try:
-        query, _, document, relevance = columns
-        return unquote(query), [unquote(document)] if float(relevance) > 0 else []
+        value = float(relevance)
     except ValueError:
-        raise ValueError(f"{path}: line {number} has {len(columns)} columns, not `query 0 document relevance`: {line[:80]!r}") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{path}: line {number} has the relevance {relevance!r}; give a number, above 0 for a relevant document")
+    return value

@@ -53,6 +53,11 @@ class Found:
         """bool [F]: True for the first of the found documents that share a place of a list."""
         return np.concatenate([np.ones(len(self.rank[:1]), bool), (np.diff(self.query) != 0) | (np.diff(self.rank) != 0)])
 
+    def cut(self, depth: int) -> Found:
+        """As lists of `depth` results, K at most, would have it."""
+        kept = self.rank <= depth
+        return Found(self.relevant, self.query[kept], self.rank[kept], depth)
+
 
 def find(blocks: Iterable[ListBlock], counts: np.ndarray, documents: np.ndarray, numbers: int, depth: int) -> Found:
     """Where each query's relevant documents stand in its list. One block of lists is held at a time.

@@ -26,6 +26,11 @@ class Card:
     images: Sequence[str]
     left_out: int = 0
 
+    def words_beside(self, headline: bool) -> dict[str, str]:
+        """Its words by their labels, its title among them unless that is the headline."""
+        words = {"Title": self.title, **self.words} if self.title and "Title" not in self.words else dict(self.words)
+        return {label: text for label, text in words.items() if not (headline and label == "Title")}
+
 
 class Cards:
     """The cards of a folder, or of none: an item without a card is shown by its id alone.

@@ -12,7 +12,7 @@ from evaluate.ids import decode_ids
 from evaluate.judging.judged_file import JudgedFile
 from evaluate.judging.paired import LOWER_IS_BETTER, Paired
 from evaluate.pages.cards import Cards
-from evaluate.pages.numbers import METRIC_LABELS
+from evaluate.pages.numbers import METRIC_LABELS, rank_text
 from evaluate.pages.report_page import size_text
 from evaluate.pages.template import page_template
 from evaluate.ranked import Ranked
@@ -47,6 +47,19 @@ def items_shown(groups: Sequence[Group]) -> dict[str, list[str]]:
     return {"queries": list(dict.fromkeys(query for query, _ in every)), "docs": list(dict.fromkeys(documents))}
 
 
+def remarks(said: Mapping[str, Any]) -> list[str]:
+    """What a reader of a comparison's numbers has to know of the two sides, a line each."""
+    a, b = said["a"], said["b"]
+    lines = []
+    if a["top_k"] != b["top_k"]:
+        lines.append(f"A has {a['top_k']:,} results a query, B {b['top_k']:,}: the first {said['depth']:,} of both are compared")
+    if said["other_documents"]:
+        lines.append(f"A searched {a['docs']:,} documents, B {b['docs']:,}, not the same ones: numbers differ for that reason, too")
+    if a["split"] != b["split"]:
+        lines.append(f"A is of split {a['split'] or '(not said)'}, B of split {b['split'] or '(not said)'}")
+    return lines
+
+
 def render_comparison(said: Mapping[str, Any], groups: Sequence[Group], cards: Cards) -> str:
     """The page's HTML. All text is escaped; nothing in it is fetched from anywhere.
 
@@ -60,7 +73,9 @@ def render_comparison(said: Mapping[str, Any], groups: Sequence[Group], cards: C
         said=said,
         label=lambda name: METRIC_LABELS.get(name, name),
         sign=_sign,
+        remarks=remarks(said),
         text=_text,
+        side=_side,
         groups=groups,
         query_domain=query_domain,
         doc_domain=doc_domain,
@@ -92,6 +107,12 @@ def _sign(name: str, value: float) -> str:
     return "better" if gain > 0 else "worse" if gain < 0 else "same"
 
 
+def _side(name: str, own: Mapping[str, Any], side: str) -> str:
+    """The metric `name` of the side a or b, which may be no more than a lower bound."""
+    return f"{'≥ ' if own.get(f'{side}_is_lower_bound') else ''}{_text(name, own[side])}"
+
+
 def _text(name: str, value: float, signed: bool = False) -> str:
-    digits = "g" if name in LOWER_IS_BETTER else ".4f"
-    return f"{value:{'+' if signed else ''}{digits}}"
+    if name == "median_rank":
+        return rank_text(value, signed)
+    return f"{value:{'+' if signed else ''}.4f}"

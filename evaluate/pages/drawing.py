@@ -36,7 +36,6 @@ def svg_of(figure: Figure) -> str:
     [axes] = figure.axes
     axes.xaxis.label.set_color(INK)
     axes.yaxis.label.set_color(INK)
-    axes.yaxis.labelpad = 10  # where a page is narrow it shows the text larger
     figure.legend(loc="outside upper left", ncols=3, frameon=False, labelcolor=INK)
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})

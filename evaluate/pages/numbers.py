@@ -14,27 +14,34 @@ def metric_labels(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, METRIC_LABELS.get(name, name)) for name in sorted(names, key=lambda name: name == "median_rank")]
 
 
+def rank_text(value: float, signed: bool = False) -> str:
+    """A median rank, an end of its interval or a difference of two: one digit after the point at most."""
+    rounded = round(value, 1) + 0.0  # which makes 0 of -0
+    return f"{rounded:{'+' if signed else ''},.1f}".removesuffix(".0")
+
+
 def number_text(metrics: Mapping[str, Any], name: str) -> str:
     """The metric `name` as a page shows it."""
     if name == "median_rank":
-        return f"{'≥ ' if metrics['median_rank_is_lower_bound'] else ''}{metrics[name]:g}"
+        return f"{'≥ ' if metrics['median_rank_is_lower_bound'] else ''}{rank_text(metrics[name])}"
     return f"{metrics[name]:.4f}"
 
 
 def interval_text(metrics: Mapping[str, Any], name: str) -> str:
     """Its interval: two ends with as many digits as a page shows."""
     low, high = metrics["intervals"][name]
-    return f"{low:g} – {high:g}" if name == "median_rank" else f"{low:.3f} – {high:.3f}"
+    return f"{rank_text(low)} – {rank_text(high)}" if name == "median_rank" else f"{low:.3f} – {high:.3f}"
 
 
 def left_out(metrics: Mapping[str, Any]) -> list[tuple[int, str]]:
     """(how many, of what) for everything that was left out or is missing, empty where nothing is."""
+    pairs = "relevant pairs (query, document) point to documents that were not searched: "
     reasons = (
         ("queries_without_relevant", "queries without a relevant document: left out of every mean"),
         ("queries_not_searched", "queries of the ground truth that were not searched with: left out of every mean"),
         ("queries_failed", "queries that could not be embedded"),
         ("docs_failed", "documents that could not be embedded: no query can find them"),
-        ("relevant_not_in_docs", "relevant documents that were not searched: they count as not found"),
+        ("relevant_not_in_docs", pairs + ("left out" if metrics.get("searched_only") else "they count as not found")),
     )
     return [(metrics[name], reason) for name, reason in reasons if metrics[name]]
 

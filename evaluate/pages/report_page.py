@@ -6,6 +6,7 @@ OUT/report/page-001.html ...  OUT/report/pictures/  queries, so many a page; the
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from evaluate.pages.cards import Card, Cards
+from evaluate.pages.cards import Cards
 from evaluate.pages.examples import Chosen, Example
 from evaluate.pages.numbers import how_searched, interval_text, left_out, metric_labels, number_text
 from evaluate.pages.pictures import Beside, Inside, Pictures
@@ -27,6 +28,8 @@ GROUPS_SHOWN = 30
 NOT_SAID = {"only": "", "queries_only": "", "dedup": 0.0, "searched_only": False}
 """What metrics.json leaves out where it is not so."""
 PAGES = "report"
+OWN_FILE = re.compile(r"page-\d{3,}\.html|pictures/\d{6,}\.(jpg|jpeg|png|webp)")
+"""What `Page.name` and `evaluate.pages.pictures.Beside` call the files in it."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def write_report(
 ) -> None:
     """Write report.html, and the folder of pages where more than `queries_per_page` queries are shown (else one of an earlier report is removed).
 
-    All text is escaped; no page fetches anything but its own pictures. The same numbers give the same bytes.
+    All text is escaped; no page fetches anything but its own pictures. The same numbers give the same bytes. A folder of that name that holds
+    anything else than pages is never replaced or removed.
 
     Args:
         metrics: what metrics.json holds.
@@ -74,6 +78,8 @@ def write_report(
         examples_of: how rows of the lists are shown; asked for a page's at a time.
         cards: folder of cards (`evaluate/pages/cards.py`), or None.
         most_bytes: bound of the sum of all pictures.
+
+    Raises ValueError, before anything is written, where pages are needed and something else is in their place.
     """
     total = sum(len(group.rows) for group in chosen)
     folder = out / PAGES
@@ -81,9 +87,13 @@ def write_report(
         own = Cards(cards, Inside(most_bytes))
         sections = [Section(group.title, group.about, len(group.rows), examples_of(group.rows)) for group in chosen]
         _write(out / "report.html", "report.html.j2", **_overview(metrics, figures), **_queries(metrics, own, sections), pages=[], kinds=[])
-        if (folder / Page(1, 1, 1).name).is_file():
+        if (folder / Page(1, 1, 1).name).is_file() and not _foreign(folder):
             shutil.rmtree(folder)
         return
+    if foreign := _foreign(folder):
+        raise ValueError(
+            f"{folder}: {foreign}, and the pages of this report go there; move it away, or give another --out or more --queries_per_page"
+        )
     pages = [Page(1 + first // queries_per_page, 1 + first, min(first + queries_per_page, total)) for first in range(0, total, queries_per_page)]
     with whole_folder(folder) as unfinished:
         own = Cards(cards, Beside(unfinished, most_bytes))
@@ -94,6 +104,18 @@ def write_report(
             _write(unfinished / page.name, "queries.html.j2", **shown, page=page, pages=pages, total=total, around=around)
     kinds = [(group.title, len(group.rows)) for group in chosen]
     _write(out / "report.html", "report.html.j2", **_overview(metrics, figures), **_queries(metrics, own, []), pages=pages, kinds=kinds)
+
+
+def _foreign(folder: Path) -> str:
+    """What is in the place of `folder` that no report has written, in words; "" where there is nothing."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        return "not a folder"
+    for entry in (*sorted(folder.glob("*")), *sorted(folder.glob("pictures/*"))):
+        name = entry.relative_to(folder).as_posix()
+        expected = entry.is_dir() if name == "pictures" else entry.is_file() and OWN_FILE.fullmatch(name)
+        if entry.is_symlink() or not expected:
+            return f"it holds {name!r}, which no report has written"
+    return ""
 
 
 def _sections(chosen: Sequence[Chosen], page: Page, examples_of: Callable[[Sequence[int]], list[Example]]) -> list[Section]:
@@ -137,7 +159,7 @@ def _queries(metrics: Mapping[str, Any], cards: Cards, sections: Sequence[Sectio
         "query_domain": query_domain,
         "doc_domain": doc_domain,
         "query_card": lambda item: cards.of(query_domain, item),
-        "query_words": lambda card: _words(card, asked),
+        "query_words": lambda card: card.words_beside(headline=asked),
         "doc_card": lambda item: cards.of(doc_domain, item, images=1),
         "size": lambda: size_text(cards.pictures),
     }
@@ -150,12 +172,6 @@ def size_text(pictures: Pictures) -> str:
     bound = "" if pictures.most_bytes is None else f" (at most {pictures.most_bytes / 1e6:g} MB)"
     rest = f"; {pictures.left_out:,} left out beyond that" if pictures.left_out else ""
     return f"{pictures.number:,} pictures, {pictures.bytes / 1e6:.1f} MB{bound}{rest}"
-
-
-def _words(card: Card, asked: bool) -> dict[str, str]:
-    """The words beside a query's results by their labels, its title among them unless that is the headline."""
-    words = {"Title": card.title, **card.words} if card.title and "Title" not in card.words else dict(card.words)
-    return {label: text for label, text in words.items() if not (asked and label == "Title")}
 
 
 def _write(path: Path, template: str, **values: Any) -> None:

@@ -79,10 +79,12 @@ def write_lists(
     *,
     folded: Sequence[tuple[str, str, str]] = (),
     labels: dict[str, tuple[dict, dict]] | None = None,
+    candidates: int = 0,
 ) -> Ranked:
     """A ranked.h5 with these lists of document ids, scores falling from 0.9 on, among `searched` documents.
 
     folded: (query, document left out, document of the list that stands for it). labels: {name: ({query: value}, {document: value})}.
+    candidates: most documents that a list could hold, where that is not all of them.
     """
     gone = [document for _, document, _ in folded]
     documents = list(dict.fromkeys([document for ids in lists.values() for document in ids] + gone))
@@ -97,7 +99,7 @@ def write_lists(
         Ids(ids, {key: [both[side].get(item) for item in ids] for key, both in (labels or {}).items()})
         for side, ids in enumerate((queries, list(searched)))
     ]
-    about = RankedAttributes(task, len(searched), "c0ffee", dedup=0.98 if triples else 0.0)
+    about = RankedAttributes(task, len(searched), "c0ffee", dedup=0.98 if triples else 0.0, candidates=candidates)
     own = Folded(*np.array(triples, np.int64).reshape(-1, 3).T)
     write_ranked(path, sides[0], sides[1], encode_ids(documents), ranks, scores, about, own, list(labels or {}))
     return Ranked(path)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -21,10 +23,13 @@ BEFORE = {"v1": DOCS, "v2": DOCS[::-1], "v3": DOCS, "v4": DOCS, "v5": DOCS}
 AFTER = {"v5": DOCS, "v4": DOCS[::-1], "v3": ["g12", *DOCS[:12], *DOCS[13:]], "v1": DOCS, "v6": DOCS}
 
 
-def result(folder: Path, lists: dict, truth: dict = TRUTH, task: str = "video2goods", **flags: bool) -> Path:
-    """The folder of a reported result; the report's page is left out."""
-    ranked = write_lists(folder / "ranked.h5", lists, DOCS, task)
-    write_judged(folder / "judged.h5", judged_of(ranked, judge(ranked, GroundTruth.of_pairs(truth.items()), **flags), ""))
+def result(
+    folder: Path, lists: dict, truth: dict = TRUTH, task: str = "video2goods", searched: Sequence[str] = DOCS, split: str = "", **flags: bool
+) -> Path:
+    """The folder of a reported result among the documents listed and `searched`; the report's page is left out."""
+    searched = list(dict.fromkeys([*searched, *(document for ids in lists.values() for document in ids)]))
+    ranked = write_lists(folder / "ranked.h5", lists, searched, task)
+    write_judged(folder / "judged.h5", judged_of(ranked, judge(ranked, GroundTruth.of_pairs(truth.items()), **flags), split))
     return folder
 
 
@@ -122,12 +127,14 @@ def test_results_that_do_not_belong_together_are_refused(tmp_path):
     other_task = result(tmp_path / "task", BEFORE, task="goods2video")
     other_truth = result(tmp_path / "truth", BEFORE, {**TRUTH, "v3": ["g12", "g1"]})
     other_queries = result(tmp_path / "queries", {"w1": DOCS}, {"w1": ["g1"]})
+    same_counts = result(tmp_path / "counts", BEFORE, {**TRUTH, "v1": ["g2", "g3"], "v4": ["g6"]})
     searched_only = result(tmp_path / "searched", BEFORE, searched_only=True)
 
     for other, said in (
         (other_task, "of video2goods, .*of goods2video: compare two results of one task"),
         (other_truth, "two ground truths: query 'v3' has 1 relevant documents in .*, 2 in .*1 such queries"),
         (other_queries, "no query is in both: .*'v1' and others, .*'w1' and others"),
+        (same_counts, "two ground truths: query 'v1' has 2 relevant documents in .*, 2 others in .*2 such queries"),
         (searched_only, "two ground truths: query 'v2' has 2 relevant documents"),
     ):
         with pytest.raises(ValueError, match=said):
@@ -137,6 +144,85 @@ def test_results_that_do_not_belong_together_are_refused(tmp_path):
     (a / "judged.h5").write_text("no")
     with pytest.raises(ValueError, match=r"judged.h5: not what evaluate.report writes"):
         compare(a, a, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"nowhere: no such folder; give one that evaluate.report wrote"):
+        compare(tmp_path / "nowhere", a, tmp_path / "out")
+
+
+@pytest.mark.parametrize("searched", [DOCS, DOCS[::-1] + ["far away"]])
+def test_lists_of_two_depths_are_compared_at_the_smaller_one(tmp_path, capsys, searched):
+    truth = {f"v{row}": [DOCS[row], DOCS[14 - row]] for row in range(7)}
+    deep = {query: [DOCS[(row + row * place) % 15] for place in range(15)] if row in (1, 4) else DOCS for row, query in enumerate(truth)}
+    a = result(tmp_path / "a", deep, truth)
+    b = result(tmp_path / "b", {query: ids[:10] for query, ids in deep.items()}, truth, searched=searched)
+    cut = result(tmp_path / "cut", {query: ids[:10] for query, ids in deep.items()}, truth)
+
+    main([str(a), str(b), "--resamples", "50", "--tosses", "50"])
+    said = json.loads((b / "compare/compare.json").read_text())
+
+    assert said["depth"] == 10 and (said["a"]["top_k"], said["b"]["top_k"]) == (15, 10)
+    assert all(own["difference"] == 0 and own["interval"] == [0, 0] and own["p"] == 1 for own in said["metrics"].values())
+    assert "A has 15 results a query, B 10: the first 10 of both are compared" in capsys.readouterr().out.splitlines()
+    assert (said["better"], said["worse"]) == (0, 0)
+    assert compare(cut, cut, tmp_path / "out", resamples=50, tosses=50)["metrics"] == said["metrics"]
+
+
+def test_other_documents_and_other_splits_are_said(tmp_path, capsys):
+    a = result(tmp_path / "a", BEFORE, split="test")
+    turned = result(tmp_path / "turned", BEFORE, searched=DOCS[::-1], split="test")
+    more = result(tmp_path / "more", BEFORE, searched=[*DOCS, *(f"far{row}" for row in range(1000))], split="validation")
+    other = result(tmp_path / "other", {"v1": [*DOCS[:14], "else"]}, {"v1": TRUTH["v1"]}, searched=DOCS[:14])
+    flags = ["--resamples", "9", "--tosses", "9"]
+
+    main([str(a), str(turned), *flags])
+    said = capsys.readouterr().out
+    assert "searched" not in said and "split" not in said
+    main([str(a), str(more), *flags])
+    said = capsys.readouterr().out.splitlines()
+    assert "A searched 15 documents, B 1,015, not the same ones: numbers differ for that reason, too" in said
+    assert "A is of split test, B of split validation" in said
+    main([str(a), str(other), *flags])
+    assert "A searched 15 documents, B 15, not the same ones: numbers differ for that reason, too" in capsys.readouterr().out
+
+    kept = json.loads((more / "compare/compare.json").read_text())
+    assert kept["other_documents"] is True and (kept["a"]["split"], kept["b"]["split"]) == ("test", "validation")
+    assert json.loads((turned / "compare/compare.json").read_text())["other_documents"] is False
+
+
+def test_marks_of_other_lists_than_those_beside_them_are_refused(tmp_path):
+    a = result(tmp_path / "a", BEFORE)
+    for name, lists in (("fewer", {"v1": DOCS}), ("turned", {query: ids[::-1] for query, ids in BEFORE.items()})):
+        b = result(tmp_path / name, BEFORE)
+        write_lists(b / "ranked.h5", lists, DOCS)
+        with pytest.raises(ValueError, match=f"{name}: judged.h5 was made of other lists than ranked.h5 beside it holds; report again"):
+            compare(a, b, tmp_path / "out")
+
+
+def test_lists_of_a_program_without_their_checksum_are_known_by_their_queries_and_depth(tmp_path):
+    a = result(tmp_path / "a", BEFORE)
+    for file in ("judged.h5", "ranked.h5"):
+        with h5py.File(a / file, "r+") as old:
+            old.attrs["lists"] = ""
+
+    assert compare(a, a, tmp_path / "out", resamples=9, tosses=9)["same"] == 5
+    for lists in ({"w1": DOCS}, {query: ids[:12] for query, ids in BEFORE.items()}):
+        write_lists(a / "ranked.h5", lists, DOCS)
+        with h5py.File(a / "ranked.h5", "r+") as old:
+            old.attrs["lists"] = ""
+        with pytest.raises(ValueError, match=r"other lists than ranked.h5 beside it holds; report again"):
+            compare(a, a, tmp_path / "out")
+
+
+def test_a_median_rank_that_is_a_bound_is_marked(tmp_path, capsys):
+    truth = {"v1": ["g12"], "v2": ["g13"], "v3": ["g2"]}
+    a = result(tmp_path / "a", dict.fromkeys(truth, DOCS[:10]), truth)
+    b = result(tmp_path / "b", dict.fromkeys(truth, DOCS[5:]), truth)
+
+    main([str(a), str(b), "--resamples", "9", "--tosses", "9"])
+
+    own = json.loads((b / "compare/compare.json").read_text())["metrics"]["median_rank"]
+    assert (own["a"], own["a_is_lower_bound"], own["b"], own["b_is_lower_bound"]) == (11, True, 9, False)
+    [row] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("median rank")]
+    assert row.split()[2:6] == ["≥", "11.0", "9.0", "-2.0"]
 
 
 def test_the_command_prints_a_table_and_writes_beside_b(tmp_path, capsys):

@@ -9,6 +9,7 @@ import pytest
 from evaluate.compare import compare
 from tests.evaluate.cards import write_cards
 from tests.evaluate.test_compare import AFTER, BEFORE, result
+from tests.evaluate.test_report_browser import assert_text_stands_out, emulate_scheme, emulate_width
 
 pytestmark = pytest.mark.browser
 
@@ -40,8 +41,28 @@ def test_differences_and_changed_queries_are_read_from_the_rendered_page(browser
     assert browser.get_log("browser") == []
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_words_are_seen_beside_frames_that_leave_room_for_the_lists(browser, tmp_path, width):
+    emulate_width(browser, width)
+    open_comparison(browser, tmp_path)
+
+    article = browser.find_element("css selector", '[data-query-id="v3"]')
+    frames = article.find_elements("css selector", ".frames img")
+
+    assert "Caption of v3" in article.text and "Recognised text\n50 % off" in article.text
+    assert len(frames) == 3 and {frame.size["height"] for frame in frames} == {110}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_stands_out_from_its_ground(browser, tmp_path, scheme):
+    emulate_scheme(browser, scheme)
+    open_comparison(browser, tmp_path)
+
+    assert_text_stands_out(browser, "arrow", "id", "mark", "change", "range")
+
+
 def test_a_narrow_window_needs_no_sideways_scrolling(browser, tmp_path):
-    browser.set_window_size(500, 900)
+    emulate_width(browser, 390)
     open_comparison(browser, tmp_path)
 
     wide, window = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")

@@ -136,6 +136,100 @@ def test_the_command_reads_released_spelling_and_says_the_numbers(tmp_path, caps
     assert set(json.loads((tmp_path / "out" / "metrics.json").read_text())) >= {"recall@1", "recall@12"}
 
 
+def test_what_was_not_searched_and_a_median_that_is_a_bound_are_said_by_the_command(tmp_path, capsys):
+    write_lists(tmp_path / "ranked.h5", {query: list(KINDS)[:12] for query in ("v1", "v2")}, list(KINDS))
+    (tmp_path / "truth.tsv").write_text("v1\tg13,gone\nv2\tg14,gone\n")
+    flags = ["--ranked", str(tmp_path / "ranked.h5"), "--ground_truth", str(tmp_path / "truth.tsv"), "--out", str(tmp_path), "--resamples", "0"]
+
+    main(flags)
+
+    numbers, missing, last = capsys.readouterr().out.splitlines()
+    assert numbers.endswith("median rank ≥ 13") and last.startswith("2 of 2 queries, 15 documents")
+    assert missing == "2 relevant pairs (query, document) point to documents that were not searched: they count as not found"
+    main([*flags, "--searched_only"])
+    assert "that were not searched: left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--most_mb", "nan"], "--most_mb nan: .*a finite number of MB, 0 or more"),
+        (["--most_mb", "inf"], "--most_mb inf: .*a finite number of MB, 0 or more"),
+        (["--shown", "-3"], "--shown -3: 0 queries or more"),
+        (["--worst", "-1"], "-1 of the worst queries to show: 0 or more"),
+        (["--cards", "nowhere"], "cards.json: no such file"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(tmp_path, flags, said):
+    little_result(tmp_path)
+    (tmp_path / "truth.tsv").write_text("v1\tg2\n")
+
+    with pytest.raises(ValueError, match=said):
+        main(["--ranked", str(tmp_path / "ranked.h5"), "--ground_truth", str(tmp_path / "truth.tsv"), "--out", str(tmp_path / "out"), *flags])
+
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("foreign", ["notes.txt", "page-001.html/notes.txt", "pictures/holiday.jpg", ".hidden", "pages/page-001.html"])
+def test_a_folder_of_somebody_elses_in_the_place_of_the_pages_is_never_touched(tmp_path, foreign):
+    ranked, truth = little_result(tmp_path)
+    file = tmp_path / "out/report" / foreign
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+
+    with pytest.raises(ValueError) as caught:
+        report(ranked, truth, tmp_path / "out", queries_per_page=2)
+
+    held = foreign.partition("/")[0] if not foreign.startswith("pictures") else foreign
+    assert str(caught.value).startswith(f"{tmp_path / 'out/report'}: it holds {held!r}, which no report has written, and the pages of this report go")
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [file] and file.read_text() == "mine"
+
+
+def test_a_single_page_leaves_a_folder_with_something_else_in_it_alone_and_removes_one_with_pages_only(tmp_path):
+    ranked, truth = little_result(tmp_path)
+    report(ranked, truth, tmp_path, write_cards(tmp_path / "cards"), queries_per_page=2)
+    (tmp_path / "report/notes.txt").write_text("mine")
+
+    report(ranked, truth, tmp_path)
+
+    assert {"notes.txt", "page-001.html", "pictures"} <= {path.name for path in (tmp_path / "report").iterdir()}
+    (tmp_path / "report/notes.txt").unlink()
+    report(ranked, truth, tmp_path, queries_per_page=2)
+    assert (tmp_path / "report/page-002.html").is_file() and not (tmp_path / "report/page-003.html").exists()
+    report(ranked, truth, tmp_path)
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_file_or_a_link_in_the_place_of_the_pages_is_refused(tmp_path, kind):
+    ranked, truth = little_result(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/page-001.html").write_text("mine")
+    if kind == "file":
+        (tmp_path / "out/report").write_text("mine")
+    else:
+        (tmp_path / "out/report").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(ValueError, match="out/report: not a folder, and the pages of this report go there"):
+        report(ranked, truth, tmp_path / "out", queries_per_page=2)
+    report(ranked, truth, tmp_path / "out")
+
+    assert (tmp_path / "out/report").exists() and (tmp_path / "elsewhere/page-001.html").read_text() == "mine"
+
+
+def test_more_relevant_documents_than_candidates_are_no_error_and_have_no_line_of_chance(tmp_path):
+    lists = {"v1": ["g1", "g2", "g3"], "v2": ["g4", "g5", "g6"]}
+    truth = GroundTruth.of_pairs([("v1", ["g1", "g7", "g8", "g9", "g10"]), ("v2", ["g5"])])
+
+    values = report(write_lists(tmp_path / "some.h5", lists, list(KINDS), candidates=3), truth, tmp_path / "some", resamples=0)
+    report(write_lists(tmp_path / "all.h5", {"v1": list(KINDS), "v2": list(KINDS)}, list(KINDS)), truth, tmp_path / "all", resamples=0)
+
+    assert values["recall@1"] == pytest.approx((1 / 5 + 0) / 2) and values["candidates"] == 3
+    random = {name: "random order" in (tmp_path / name / "recall.svg").read_text() for name in ("some", "all")}
+    assert random == {"some": False, "all": True}
+
+
 KINDS = {document: ["Food", "Fruit"] if number < 6 else ["Home"] for number, document in enumerate([f"g{row}" for row in range(15)])}
 
 

@@ -12,12 +12,48 @@ from tests.evaluate.cards import ODD_TITLE, little_result, write_cards
 pytestmark = pytest.mark.browser
 
 TAB, LEFT, RIGHT = "\ue004", "\ue012", "\ue014"
+CONTRASTS = """
+const numbers = (colour) => { const own = colour.match(/[\\d.]+/g).map(Number); return own.length < 4 ? [...own, 1] : own; };
+const over = (upper, lower) => [0, 1, 2].map((part) => upper[part] * upper[3] + lower[part] * (1 - upper[3]));
+const linear = (value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+const luminance = (colour) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, part) => sum + weight * linear(colour[part] / 255), 0);
+function ground(element) {
+  if (!element) return [255, 255, 255];
+  const own = numbers(getComputedStyle(element).backgroundColor);
+  return own[3] === 1 ? own.slice(0, 3) : over(own, ground(element.parentElement));
+}
+const written = [...document.querySelectorAll("body *")].filter((element) => element.checkVisibility()
+  && !element.closest("script, style") && [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim()));
+return written.map((element) => {
+  const style = getComputedStyle(element), behind = ground(element);
+  const text = numbers(element.closest("svg") ? style.fill : style.color);
+  for (let own = element; own; own = own.parentElement) text[3] *= Number(getComputedStyle(own).opacity);
+  const [low, high] = [luminance(over(text, behind)), luminance(behind)].sort((one, other) => one - other);
+  return [`${element.tagName} ${element.getAttribute("class")}: ${element.textContent.trim().slice(0, 40)}`, (high + 0.05) / (low + 0.05)];
+});
+"""
+"""[what, contrast to its ground] of every element with text of its own (WCAG 2, success criterion 1.4.3)."""
 
 
 def open_report(browser, folder: Path) -> None:
     ranked, truth = little_result(folder)
     report(ranked, truth, folder, write_cards(folder / "cards"), split="test")
     browser.get((folder / "report.html").as_uri())
+
+
+def emulate_scheme(browser, scheme: str) -> None:
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+
+
+def emulate_width(browser, width: int) -> None:
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False})
+
+
+def assert_text_stands_out(browser, *wanted: str) -> None:
+    """All text of the page has a contrast of 4.5 at least; elements of each class in `wanted` were among what was looked at."""
+    contrasts = browser.execute_script(CONTRASTS)
+    assert [pair for pair in contrasts if pair[1] < 4.5] == []
+    assert {name for what, _ in contrasts for name in what.partition(":")[0].split()[1:]} >= set(wanted)
 
 
 def query(browser, item: str):
@@ -147,7 +183,7 @@ def test_a_page_without_a_script_has_all_but_the_keys(browser, tmp_path):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_figures_have_the_colours_of_the_page(browser, tmp_path, scheme):
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    emulate_scheme(browser, scheme)
     open_report(browser, tmp_path)
 
     inks = [browser.find_element("css selector", f".{name} svg text").value_of_css_property("fill") for name in ("curve", "scores")]
@@ -155,9 +191,55 @@ def test_the_figures_have_the_colours_of_the_page(browser, tmp_path, scheme):
     assert inks == [browser.find_element("css selector", "body").value_of_css_property("color").replace("rgba", "rgb").replace(", 1)", ")")] * 2
 
 
-@pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_stands_out_from_its_ground(browser, tmp_path, scheme):
+    emulate_scheme(browser, scheme)
+    ranked, truth = little_result(tmp_path)
+    report(ranked, truth, tmp_path, write_cards(tmp_path / "cards"), queries_per_page=3)
+
+    for page, wanted in (
+        ("report.html", ["arrow", "value", "range"]),
+        ("report/page-001.html", ["arrow", "off", "blank", "id", "mark", "verdict"]),
+    ):
+        browser.get((tmp_path / page).as_uri())
+        assert_text_stands_out(browser, *wanted)
+
+
+@pytest.mark.parametrize("width", [390, 1000, 1061])
+def test_letters_of_a_figure_stay_readable_where_it_has_little_room(browser, tmp_path, width):
+    emulate_width(browser, width)
+    open_report(browser, tmp_path)
+
+    sizes = browser.execute_script("""
+        return [...document.querySelectorAll("svg text")].map((text) => {
+            const matrix = text.getScreenCTM();
+            return Math.hypot(matrix.a, matrix.b) * parseFloat(getComputedStyle(text).fontSize);
+        });""")
+    wider = browser.execute_script('return [...document.querySelectorAll(".curve .wide")].map((own) => own.scrollWidth > own.clientWidth)')
+
+    assert len(sizes) > 20 and min(sizes) >= 11
+    assert wider == [width == 390] * 2
+
+
+def test_a_figure_that_is_wider_than_the_window_is_scrolled_by_keys(browser, tmp_path):
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    emulate_width(browser, 390)
+    open_report(browser, tmp_path)
+
+    press(browser, TAB, TAB)
+    figure = browser.switch_to.active_element
+    press(browser, RIGHT)
+
+    assert (figure.aria_role, figure.accessible_name) == ("region", "What is found within the first k results")
+    WebDriverWait(browser, 30).until(lambda _: figure.get_property("scrollLeft") > 0)  # it scrolls smoothly
+    press(browser, "j")
+    assert focused(browser) is not None
+
+
+@pytest.mark.parametrize("width", [390, 1280])
 def test_a_narrow_window_needs_no_sideways_scrolling(browser, tmp_path, width):
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False})
+    emulate_width(browser, width)
     open_report(browser, tmp_path)
 
     wide, window = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")

@@ -1,4 +1,4 @@
-"""The report where many queries are shown: pages linked to each other, pictures beside them, everything bounded."""
+"""The report where many queries are shown: pages linked to each other, pictures beside them, everything bounded. And the page of a comparison."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ import h5py
 import numpy as np
 import pytest
 
+from evaluate.compare import compare
 from evaluate.judging.ground_truth import GroundTruth
 from evaluate.judging.judged import judge
+from evaluate.judging.judged_file import judged_of, write_judged
+from evaluate.pages.cards import Cards
+from evaluate.pages.compare_page import render_comparison
 from evaluate.pages.drawing import inside_page
 from evaluate.pages.examples import choose, worst_rows
-from evaluate.pages.numbers import how_searched
+from evaluate.pages.numbers import how_searched, interval_text, left_out, number_text, rank_text
 from evaluate.pages.scores import best_scores
 from evaluate.ranked import Ranked
 from evaluate.report import report as report_with_intervals
 from evaluate.report import shown
 from tests.evaluate.cards import write_cards
 from tests.evaluate.dumps import write_lists
+from tests.evaluate.test_compare import AFTER, BEFORE, TRUTH, result
 
 DOCS = [f"g{number}" for number in range(15)]
 report = functools.partial(report_with_intervals, resamples=0)
@@ -204,3 +209,75 @@ def test_cards_and_pages_agree_on_what_is_shown(tmp_path):
 
     assert re.findall('data-query-id="(.*?)"', (tmp_path / "report.html").read_text()) == needed["queries"]
     assert len(needed["queries"]) == 9 and json.loads((tmp_path / "metrics.json").read_text())["queries"] == 30
+
+
+def test_a_median_rank_has_one_digit_after_the_point_at_most():
+    metrics = {"median_rank": 12345.5, "median_rank_is_lower_bound": True, "intervals": {"median_rank": (1.0, 36.98750000000001)}}
+
+    assert (number_text(metrics, "median_rank"), interval_text(metrics, "median_rank")) == ("≥ 12,345.5", "1 – 37")
+    assert [rank_text(value, signed=True) for value in (-36.93750000000001, 2.0, -0.04, 1234567.0)] == ["-36.9", "+2", "+0", "+1,234,567"]
+
+
+def test_pairs_whose_document_was_not_searched_are_not_called_documents(tmp_path):
+    ranked = write_lists(tmp_path / "ranked.h5", {f"v{row}": DOCS for row in range(3)}, DOCS)
+    truth = GroundTruth.of_pairs((f"v{row}", ["g0", "gone"]) for row in range(3))
+
+    texts = {flag: left_out(report(ranked, truth, tmp_path, searched_only=flag)) for flag in (False, True)}
+
+    pairs = "relevant pairs (query, document) point to documents that were not searched: "
+    assert texts == {False: [(3, pairs + "they count as not found")], True: [(3, pairs + "left out")]}
+    assert f"<li><b>3</b>{pairs}left out</li>" in (tmp_path / "report.html").read_text()
+
+
+def judged_result(folder: Path, lists: dict, truth: dict, searched: list[str], task: str) -> Path:
+    """A folder with the lists, found among `searched`, and what they were judged to be."""
+    ranked = write_lists(folder / "ranked.h5", lists, searched, task)
+    write_judged(folder / "judged.h5", judged_of(ranked, judge(ranked, GroundTruth.of_pairs(truth.items())), ""))
+    return folder
+
+
+def test_a_comparison_has_the_words_of_its_queries_and_their_title_once(tmp_path):
+    cards = write_cards(tmp_path / "cards")
+    compare(result(tmp_path / "a", BEFORE), result(tmp_path / "b", AFTER), tmp_path / "videos", cards=cards, resamples=9, tosses=9)
+    order = [f"v{row}" for row in range(12)]
+    sides = [judged_result(tmp_path / f"goods{len(own)}", {"g2": own}, {"g2": ["v3"]}, order, "goods2video") for own in (order, order[::-1][:11])]
+    compare(*sides, tmp_path / "goods", cards=cards, resamples=9, tosses=9)
+
+    videos, good = ((tmp_path / name / "compare.html").read_text() for name in ("videos", "goods"))
+
+    for query in ("v3", "v4"):
+        own = re.search(rf'data-query-id="{query}">(.*?)</header>', videos, re.DOTALL).group(1)  # type: ignore[union-attr]
+        said = [("Caption", f"Caption of {query}"), ("Recognised text", "50 % off")] if query == "v3" else []  # v4 has no card
+        assert re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", own) == said
+    header = re.search(r'data-query-id="g2">(.*?)</header>', good, re.DOTALL).group(1)  # type: ignore[union-attr]
+    assert '<p class="question">Tea &lt;script&gt;' in header and header.count("Tea &lt;script&gt;alert") == 1
+    assert "<dt>Title</dt>" not in good
+
+
+def test_a_comparison_marks_a_median_rank_that_is_a_lower_bound(tmp_path):
+    said = compare(result(tmp_path / "a", BEFORE), result(tmp_path / "b", AFTER), tmp_path / "out", resamples=9, tosses=9)
+    rank = {"a": 16.0, "b": 2.5, "difference": -13.5, "interval": [-14.0, -9.987500000000001], "p": 0.25}
+
+    def row(**bounds: bool) -> tuple[list[str], bool]:
+        page = render_comparison({**said, "metrics": {**said["metrics"], "median_rank": {**rank, **bounds}}}, [], Cards(None))
+        own = re.search('data-metric="median_rank">(.*?)</tr>', page).group(1)  # type: ignore[union-attr]
+        return re.findall("<td.*?>(.*?)</td>", own), "≥: half of the queries or more" in page
+
+    numbers = ["-13.5", "-14 to -10", "0.2500"]
+    assert row(a_is_lower_bound=True, b_is_lower_bound=False) == (["≥ 16", "2.5", *numbers], True)
+    assert row(a_is_lower_bound=False, b_is_lower_bound=True) == (["16", "≥ 2.5", *numbers], True)
+    assert row(a_is_lower_bound=False, b_is_lower_bound=False) == row() == (["16", "2.5", *numbers], False)
+
+
+def test_a_comparison_says_where_the_documents_were_others(tmp_path):
+    a = result(tmp_path / "a", BEFORE)
+    more = judged_result(tmp_path / "more", AFTER, TRUTH, [*DOCS, "g15"], "video2goods")
+    said = compare(a, more, tmp_path / "out", resamples=9, tosses=9)
+    alike = {**said, "b": {**said["b"], "docs": 15}, "other_documents": False}
+
+    pages = [(tmp_path / "out/compare.html").read_text()]
+    pages += [render_comparison(own, [], Cards(None)) for own in ({**alike, "other_documents": True}, alike)]
+
+    notes = [re.findall('role="note">(.*?)</p>', page, re.DOTALL) for page in pages]
+    assert notes[0] == ["A searched 15 documents, B 16, not the same ones: numbers differ for that reason, too."]
+    assert notes[1:] == [["A searched 15 documents, B 15, not the same ones: numbers differ for that reason, too."], []]

@@ -23,9 +23,10 @@ function go(step) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, .wide")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
   if (event.key === "j") go(1);
   else if (event.key === "k") go(-1);
+  else if (event.target.closest(".wide")) return; // there the arrows scroll
   else if (event.key === "ArrowLeft") link("prev")?.click();
   else if (event.key === "ArrowRight") link("next")?.click();
 });

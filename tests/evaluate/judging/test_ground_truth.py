@@ -16,6 +16,13 @@ def test_the_released_form_is_read(tmp_path):
     assert truth.relevant == {"v1": ("g1", "g2"), "v 2": ("g3",), "v3": ()}
 
 
+@pytest.mark.parametrize("line", ["v1\tg1", "v1 0 g1 1"])
+def test_a_byte_order_mark_is_no_part_of_the_first_query(tmp_path, line):
+    (tmp_path / "truth.tsv").write_text(line, encoding="utf-8-sig")
+
+    assert read_ground_truth(tmp_path / "truth.tsv").relevant == {"v1": ("g1",)}
+
+
 @pytest.mark.parametrize("between", [" ", "\t", "   "])
 def test_trec_qrels_are_read_and_relevance_0_is_not_relevant(tmp_path, between):
     file = tmp_path / "qrels.txt"
@@ -45,7 +52,8 @@ def test_the_released_spelling_is_undone_only_on_request(tmp_path):
         ("v1\tg1,,g2\n", "line 1 has an empty id between commas"),
         ("\tg1\n", "line 1 has 2 columns"),
         ("v1 0 g1 1\nv1 0 g2\n", "line 2 has 3 columns, not `query 0 document relevance`"),
-        ("v1 0 g1 1\nv1 0 g2 much\n", "line 2 has 4 columns"),
+        ("v1 0 g1 1\nv1 0 g2 high\n", "line 2 has the relevance 'high'; give a number, above 0 for a relevant document"),
+        ("v1 0 g1 nan\n", "line 1 has the relevance 'nan'"),
         ("\n", "no line in it"),
     ],
 )

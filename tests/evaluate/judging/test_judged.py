@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evaluate import ranked as ranked_module
-from evaluate.ids import decode_ids
+from evaluate.ids import decode_ids, encode_ids, id_hashes
 from evaluate.judging.ground_truth import GroundTruth
 from evaluate.judging.judged import judge, summary
 from evaluate.ranked import RankedAttributes, write_ranked
@@ -48,8 +48,40 @@ def test_documents_that_were_not_searched_are_told_from_those_not_found(tmp_path
 
 
 def test_ids_spelled_differently_on_the_two_sides_are_an_error_that_shows_both(tmp_path):
-    with pytest.raises(ValueError, match=r"none of its 3 queries .* spelled 'v1', those of the ground truth '3000003_0'; .*--released_ids"):
-        judge(lists_of_ten(tmp_path), GroundTruth.of_pairs([("3000003_0", ["g1"])]))
+    ranked = lists_of_ten(tmp_path)
+
+    with pytest.raises(
+        ValueError, match=r"none of its 3 queries .* spelled 'v1', those of the ground truth '3000003_0'; .*--released_ids.*this split"
+    ):
+        judge(ranked, GroundTruth.of_pairs([("3000003_0", ["g1"])]))
+    # As the release spells the truth of goods2video: its queries are plain, its documents are not.
+    with pytest.raises(ValueError) as caught:
+        judge(ranked, GroundTruth.of_pairs([("v1", ["3000000.jpg", "3000001.jpg"]), ("v2", ["3000000.jpg"])]))
+    assert str(caught.value) == (
+        f"{tmp_path / 'ranked.h5'}: none of the 2 relevant documents of its queries was searched; a document that was is spelled 'g1', a relevant "
+        "one '3000000.jpg'; for the spelling of the Real20M release give --released_ids, else the ground truth of this split and direction"
+    )
+
+
+def test_a_ground_truth_without_relevant_documents_is_not_taken_for_another_spelling(tmp_path):
+    with pytest.raises(ValueError, match=r"ranked.h5: 2 of its 3 queries are in the ground truth, which lists no relevant document for any of them"):
+        judge(lists_of_ten(tmp_path), GroundTruth.of_pairs([("v1", []), ("v2", []), ("v9", ["g1"])]))
+
+
+def test_the_relevant_documents_that_count_and_all_searched_ones_have_a_hash_of_their_own(tmp_path):
+    ranked = lists_of_ten(tmp_path)
+    pairs = [("v3", ["g1", "lost"]), ("v1", ["g11", "g2"])]
+
+    plain = judge(ranked, GroundTruth.of_pairs(pairs))
+    turned = judge(ranked, GroundTruth.of_pairs([(query, ids[::-1]) for query, ids in pairs[::-1]]))
+    other = judge(ranked, GroundTruth.of_pairs([("v1", ["g11", "g3"]), ("v3", ["g1", "lost"])]))
+    searched = judge(ranked, GroundTruth.of_pairs(pairs), searched_only=True)
+
+    g1, g2, g11, lost = (int(value) for value in id_hashes(encode_ids(["g1", "g2", "g11", "lost"])))
+    assert plain.truth.tolist() == turned.truth.tolist() == [(g2 + g11) % 2**64, 0, (g1 + lost) % 2**64]
+    assert (other.truth != plain.truth).tolist() == [True, False, False]
+    assert searched.truth.tolist() == [(g2 + g11) % 2**64, 0, g1]
+    assert plain.corpus == f"{sum(id_hashes(encode_ids(DOCS)).tolist()) % 2**64:016x}"
 
 
 def slow_places(lists, folded, truth):
@@ -92,7 +124,7 @@ def test_relevant_documents_that_were_not_searched_can_be_left_out(tmp_path):
     assert judged.found.relevant.tolist() == [2, 0, 1] and judged.relevant_not_in_docs == 2
     values = summary(ranked, judged)
     assert values["queries_evaluated"] == 2 and values["recall@5"] == pytest.approx((1 / 2 + 1) / 2)
-    with pytest.raises(ValueError, match="none of the relevant documents was searched; leave --searched_only out"):
+    with pytest.raises(ValueError, match="none of the 1 relevant documents of its queries was searched"):
         judge(ranked, GroundTruth.of_pairs([("v1", ["lost"])]), searched_only=True)
 
 
