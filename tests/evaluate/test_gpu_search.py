@@ -58,6 +58,22 @@ def test_torch_keeps_within_its_bound(arithmetic: str, dim: int) -> None:
     np.testing.assert_allclose(np.take_along_axis(exact, rows, axis=1), np.take_along_axis(exact, expected[1], axis=1), atol=1e-6)
 
 
+@pytest.mark.parametrize("alike", ["a query that ties with all", "documents that halves cannot tell apart"])
+def test_the_card_s_memory_does_not_depend_on_what_is_alike(arithmetic: str, alike: str) -> None:
+    queries, docs = real_values(4000, 64), real_values(100_000, 64)
+    if alike.startswith("a query"):
+        queries[7] = 0
+    else:
+        queries, docs = (0.01 * side + np.eye(1, 64, dtype=np.float32) for side in (queries, docs))
+    torch.cuda.reset_peak_memory_stats()
+    best = TorchBest(queries, 100, "cuda", arithmetic)
+
+    best.add(docs, 0)
+
+    assert torch.cuda.max_memory_allocated() < 6e9
+    np.testing.assert_allclose(best.result()[0], search_arrays(queries, docs, 100)[0], rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("make", [few_values, real_values])
 @pytest.mark.parametrize("k", [1, 100, 2000])
 def test_faiss_finds_what_the_processor_finds(faiss_card: None, make, k: int) -> None:
