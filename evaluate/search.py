@@ -29,12 +29,12 @@ from evaluate.engines.choice import ENGINES
 from evaluate.engines.exact import Exact, Finder
 from evaluate.joined import Joined
 from evaluate.labels import Only
-from evaluate.out_folder import require_writable
 from evaluate.ranked import NOTHING_FOLDED, Folded, RankedAttributes, renumber, write_ranked
 from evaluate.ranks import Ranks, joined
 from evaluate.trec import write_trec
 from evaluate.vectors import UNKNOWN_CHECKPOINT, Chosen, Vectors
 from launch.command import CommandParser, run_command
+from launch.files import require_writable
 from launch.logs import say
 
 QUERY_ROLES = ("both", "query")

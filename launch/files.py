@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -25,6 +26,19 @@ def make_folder(path: str | Path) -> Path:
         file = next(place for place in (path, *path.parents) if place.exists())
         raise ValueError(f"{path}: {file} is a file, not a folder; give another place, or move it away") from error
     return path
+
+
+def require_writable(folder: str | Path, out: str | Path | None = None) -> None:
+    """Make `folder`: looked at before hours of work, and not after them.
+
+    Raises ValueError where it cannot be made or written to, naming `out` (default: `folder`), which is to be there.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"--out {out or folder}: cannot be written ({error.strerror}); give a folder that you may write to") from error
 
 
 @contextmanager

@@ -23,7 +23,6 @@ from evaluate.approximate.given import wanted_index
 from evaluate.dump import Dump
 from evaluate.engines.choice import ENGINES
 from evaluate.judging.ground_truth import read_ground_truth
-from evaluate.out_folder import require_writable
 from evaluate.pools import search_pools
 from evaluate.ranked import Ranked
 from evaluate.ranks import JobRanks, Ranks
@@ -31,6 +30,7 @@ from evaluate.report import report, shown
 from evaluate.search import domains_of, search
 from launch import distributed
 from launch.command import CommandParser, run_command
+from launch.files import require_writable
 from launch.logs import is_main, say
 from launch.lost_rank import ending_when_lost
 from pipeline.bad_items import bad_items_of

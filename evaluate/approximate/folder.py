@@ -17,9 +17,8 @@ from evaluate.approximate.card import Card, read_card, sources_of, write_card
 from evaluate.approximate.faiss_index import read_index, write_index
 from evaluate.approximate.search import IndexSearch
 from evaluate.joined import Joined
-from evaluate.out_folder import require_writable
 from evaluate.vectors import UNKNOWN_CHECKPOINT
-from launch.files import checksum, whole_folder
+from launch.files import checksum, require_writable, whole_folder
 
 INDEX_FILE = "index.faiss"
 CHECKED_BYTES = 1 << 28
