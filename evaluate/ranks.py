@@ -102,8 +102,11 @@ class JobRanks(Ranks):
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:
-        # The others ask torchrun's store, which has no time limit and ends with the job; an exchange would give the first up after minutes.
-        store, done = self._dist.distributed_c10d._get_default_store(), f"first alone/{next(JobRanks._works)}"
+        from launch.distributed import job_store  # here: it loads torch
+
+        # The others ask the job's store; an exchange would give the first up after minutes.
+        store, done = job_store(), f"first alone/{next(JobRanks._works)}"
+        assert store is not None
         if self.rank:
             wait_s = 0.01
             while not store.check([done]):

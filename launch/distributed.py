@@ -140,6 +140,11 @@ def broadcast_object(value: object) -> object:
     return holder[0]
 
 
+def job_store() -> dist.Store | None:
+    """The store that all ranks of the job share, torchrun's; it has no time limit and ends with the job. None without a job."""
+    return dist.distributed_c10d._get_default_store() if dist.is_initialized() else None
+
+
 class SharedCounter:
     """0, 1, 2, ...: every number is handed to one rank only, to whoever asks first, so that a slow node does not hold up the rest.
 
@@ -149,7 +154,7 @@ class SharedCounter:
     def __init__(self, name: str) -> None:
         self._name = name
         self._local = itertools.count()
-        self._store = dist.distributed_c10d._get_default_store() if dist.is_initialized() else None
+        self._store = job_store()
 
     def next(self) -> int:
         """The next number that nobody has had."""
